@@ -1,0 +1,134 @@
+//! What went wrong with an object, how far that reaches, and what the user is told.
+
+use std::sync::Arc;
+
+use cq_plugin::{Failure, FailureKind, WireError};
+
+use crate::batch::BatchError;
+use crate::format::FormatError;
+use crate::s3::{self, ErrorKind};
+use crate::schema::Conflict;
+use crate::types::Unmappable;
+
+/// Why an object's rows could not be delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The store did not give its bytes.
+    #[error(transparent)]
+    Store(#[from] s3::Error),
+    /// The file is broken or beyond what is read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A column has a type that no destination takes.
+    #[error(transparent)]
+    Column(#[from] Unmappable),
+    /// The file disagrees with its table.
+    #[error(transparent)]
+    Schema(#[from] Conflict),
+    /// A row does not fit the table or a message.
+    #[error(transparent)]
+    Rows(#[from] BatchError),
+    /// The rows have no wire form.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The path of the key holds no character that a table name may have.
+    #[error("its path gives no table name: name one in `tables`, with {0:?} among its prefixes")]
+    Unnamed(String),
+    /// The key, as listed, is not text.
+    #[error("its key is not valid UTF-8 in the listing")]
+    Undecodable,
+    /// A defect of this plugin, contained.
+    #[error("reading it hit a defect of this plugin (a panic): please report it with the file")]
+    Panicked,
+}
+
+/// How far an error reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This object only: the others go on.
+    Object,
+    /// Every object would fail the same way: the sync ends.
+    Sync,
+}
+
+impl ObjectError {
+    /// The one decision what an error stops.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        let Self::Store(error) = self else {
+            return Scope::Object;
+        };
+        match error.kind {
+            ErrorKind::NoSuchBucket
+            | ErrorKind::NoCredentials
+            | ErrorKind::BadCredentials
+            | ErrorKind::WrongRegion { .. }
+            | ErrorKind::Unreachable
+            | ErrorKind::InvalidConfig(_) => Scope::Sync,
+            _ => Scope::Object,
+        }
+    }
+}
+
+/// A failed object.
+#[derive(Debug)]
+pub struct ObjectFailure {
+    /// Its table, empty if it has none.
+    pub table: Arc<str>,
+    /// Its key.
+    pub key: Arc<str>,
+    /// Whether rows of it were sent already: such a failure is never tolerated.
+    pub half_read: bool,
+    /// Why.
+    pub error: ObjectError,
+}
+
+impl ObjectFailure {
+    /// The failure in one line, with its causes.
+    #[must_use]
+    pub fn line(&self, bucket: &str) -> String {
+        let half = if self.half_read {
+            " (after some of its rows were sent)"
+        } else {
+            ""
+        };
+        format!(
+            "s3://{bucket}/{}{half}: {}",
+            self.key.escape_debug(),
+            chain(&self.error)
+        )
+    }
+}
+
+/// An error with its causes, each once.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let part = cause.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// A store error that ends the call, by what the user can do about it.
+#[must_use]
+pub fn store_failure(error: s3::Error) -> Failure {
+    let kind = match error.kind {
+        ErrorKind::NoSuchBucket | ErrorKind::NoSuchKey => FailureKind::NotFound,
+        ErrorKind::Denied | ErrorKind::Archived => FailureKind::Denied,
+        ErrorKind::NoCredentials | ErrorKind::BadCredentials => FailureKind::Unauthenticated,
+        ErrorKind::WrongRegion { .. } | ErrorKind::InvalidConfig(_) => FailureKind::InvalidSpec,
+        ErrorKind::Throttled
+        | ErrorKind::Timeout
+        | ErrorKind::Unreachable
+        | ErrorKind::Truncated { .. } => FailureKind::Unavailable,
+        ErrorKind::Changed | ErrorKind::BadResponse(_) | ErrorKind::Other => FailureKind::Internal,
+    };
+    Failure::new(kind, error)
+}
