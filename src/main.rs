@@ -7,7 +7,16 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    cq_source_s3::cli::main().await
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return cq_source_s3::cli::cannot_start(&error),
+    };
+    let code = runtime.block_on(cq_source_s3::cli::main());
+    // A signal ends the program at once: decoding that still runs is not waited for.
+    runtime.shutdown_background();
+    code
 }

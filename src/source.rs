@@ -113,7 +113,12 @@ impl Session for S3Session {
                 "backend_options are accepted but not used yet: every sync reads every object"
             );
         }
-        let engine = async move { self.engine().await.map(|engine| engine.sync(request)) };
+        let readers = self.settings.concurrency;
+        let engine = async move {
+            self.engine()
+                .await
+                .map(|engine| engine.sync(request, readers))
+        };
         stream::once(engine).try_flatten().boxed()
     }
 }

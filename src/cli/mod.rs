@@ -76,9 +76,7 @@ pub async fn main() -> ExitCode {
         }
     };
     let outcome = match action {
-        Action::Serve(args) => cq_plugin::serve(S3Source, &args)
-            .await
-            .map_err(anyhow::Error::from),
+        Action::Serve(args) => serve(&args).await,
         Action::Tables(args) => tables::run(&args).await,
         Action::Preview(args) => preview::run(&args).await,
     };
@@ -89,6 +87,18 @@ pub async fn main() -> ExitCode {
             ExitCode::from(if is_input(&error) { WRONG_INPUT } else { 1 })
         }
     }
+}
+
+async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    cq_plugin::log::init(args.log_level, args.log_format, "cq-source-s3-source")?;
+    Ok(cq_plugin::serve(S3Source, args).await?)
+}
+
+/// The exit code when not even the threads can be started.
+#[must_use]
+pub fn cannot_start(error: &std::io::Error) -> ExitCode {
+    complain(&format!("error: cannot start threads: {error}"));
+    ExitCode::FAILURE
 }
 
 /// The command line with an environment variable for each flag of `serve`; without a subcommand, the help.

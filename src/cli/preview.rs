@@ -1,5 +1,7 @@
 //! `preview`: the first rows of one table, through the same code that a sync runs.
 
+use std::num::NonZeroUsize;
+
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
@@ -25,10 +27,11 @@ pub(super) struct PreviewArgs {
 pub(super) async fn run(args: &PreviewArgs) -> anyhow::Result<()> {
     let engine = args.spec.session()?.engine().await?;
     let selection = Selection::new(vec![args.table.clone()], Vec::new(), true);
-    let mut messages = std::pin::pin!(engine.sync(SyncRequest {
+    let request = SyncRequest {
         selection,
         ..SyncRequest::default()
-    }));
+    };
+    let mut messages = std::pin::pin!(engine.sync(request, NonZeroUsize::MIN));
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut left = args.limit;
     let mut failure: Option<Failure> = None;

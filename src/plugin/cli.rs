@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Command, ValueEnum};
 pub struct ServeArgs {
     /// Where to listen: host:port, or the path of a socket with `--network unix`
     ///
-    /// `localhost:7777` listens on 127.0.0.1 and ::1. `[::]:7777` listens on every interface, IPv4 and IPv6; a
+    /// `localhost:7777` listens on `127.0.0.1` and `::1`. `[::]:7777` listens on every interface, IPv4 and IPv6; a
     /// container wants that. A socket path must not exist yet.
     #[arg(long, default_value = "localhost:7777", value_name = "ADDRESS")]
     pub address: String,
@@ -22,7 +22,7 @@ pub struct ServeArgs {
 
     /// The least important log lines to print
     ///
-    /// Libraries print warnings and errors only; RUST_LOG refines both, as in RUST_LOG=debug,hyper=info.
+    /// Libraries print warnings and errors only; `RUST_LOG` refines both, as in `RUST_LOG=debug,hyper=info`.
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     pub log_level: LogLevel,
 

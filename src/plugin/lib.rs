@@ -1,7 +1,7 @@
 //! The CloudQuery plugin protocol, version 3, for sources.
 //!
 //! A plugin implements [`Source`] (what exists before a spec) and [`Session`] (what a spec gives) and hands the source
-//! to [`serve`]. Everything that is protocol stays in here: the gRPC services, the table filter, the schema
+//! to [`serve()`]. Everything that is protocol stays in here: the gRPC services, the table filter, the schema
 //! metadata, the size limit of messages, the command line that the CloudQuery CLI uses and the log lines that it
 //! parses. The data path is one pull: a client reads, the service polls the session's stream, which hands over
 //! [`Message`]s whose records are already encoded ([`Encoder`]).

@@ -39,6 +39,10 @@ pub struct Client {
 }
 
 /// What to ask a sync for; the default is every table.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent flags of the protocol"
+)]
 #[derive(Debug, Clone)]
 pub struct SyncOptions {
     /// Patterns of tables to read.
@@ -103,10 +107,8 @@ impl Client {
         let connections =
             futures::stream::unfold((accept, stop), |(mut accept, stop)| async move {
                 let io: DuplexStream = accept.recv().await?;
-                Some((
-                    Ok(Connection::new(Box::new(io), stop.clone())),
-                    (accept, stop),
-                ))
+                let connection = Connection::new(Box::new(io), stop.clone());
+                Some((Ok(connection), (accept, stop)))
             });
         // Ends when the channel that holds `connect` is gone.
         let server = crate::serve::serve_connections(source, connections);

@@ -10,6 +10,7 @@ mod read;
 mod report;
 mod tails;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,26 +90,28 @@ impl Engine {
     }
 
     /// All messages of one sync: every table, then the rows of every object, then the end, which is an error if an
-    /// object failed that the settings do not tolerate.
+    /// object failed that the settings do not tolerate. At most `readers` objects are read at once; 1 gives the rows in
+    /// the order of objects.
     pub fn sync(
         self: Arc<Self>,
         request: SyncRequest,
+        readers: NonZeroUsize,
     ) -> impl Stream<Item = Result<Message, Failure>> + Send + 'static {
         async_stream::try_stream! {
             let found = self.discover(&request.selection).await?;
             let mut report = Report::new(self.bucket.name(), self.settings.max_errors, &found);
+            for found in &found.tables {
+                yield Message::Migrate(found.table.clone());
+            }
             for failure in found.failures {
                 let message = failed(&failure, self.bucket.name());
                 report.failed(failure)?;
                 yield message;
             }
-            for found in &found.tables {
-                yield Message::Migrate(found.table.clone());
-            }
             let tasks = tasks(found.tables, |key| request.shard.is_none_or(|shard| identity::in_shard(self.bucket.name(), key, shard.num, shard.total)))?;
             report.planned(tasks.len());
             let reading = stream::iter(tasks).map(|task| read::object(Arc::clone(&self), task));
-            let mut reading = std::pin::pin!(reading.flatten_unordered(self.settings.concurrency.get()));
+            let mut reading = std::pin::pin!(reading.flatten_unordered(readers.get()));
             while let Some(event) = reading.next().await {
                 match event {
                     Event::Insert(insert) => {

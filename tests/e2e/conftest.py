@@ -140,8 +140,8 @@ class Bucket:
         self.name = f"bucket-{next(Bucket.numbers)}"
         s3.create_bucket(Bucket=self.name)
 
-    def put(self, key, body):
-        self.s3.put_object(Bucket=self.name, Key=key, Body=body)
+    def put(self, key, body, **headers):
+        self.s3.put_object(Bucket=self.name, Key=key, Body=body, **headers)
         return self
 
     def put_table(self, key, table, **options):
@@ -188,7 +188,9 @@ class Database:
 
 @pytest.fixture
 def database(postgres):
-    return Database(postgres.database())
+    name = postgres.database()
+    yield Database(postgres.url(name))
+    postgres.execute(f"drop database {name} with (force)")  # some MB each; force, as the destination may still hold it
 
 
 class Setup:

@@ -43,6 +43,12 @@ def ticks(kind, values):
     return pa.array(values, pa.int32() if kind.bit_width == 32 else pa.int64()).cast(kind)
 
 
+def lists(kind, values):
+    """Lists of an extension type, which pyarrow makes from their storage only."""
+    plain = pa.array(values, pa.list_(kind.storage_type))
+    return pa.ListArray.from_arrays(plain.offsets, pa.ExtensionArray.from_storage(kind, plain.values), mask=plain.is_null())
+
+
 U1, U2 = uuid.UUID("00000000-0000-0000-0000-000000000001"), uuid.UUID("ffeeddcc-bbaa-9988-7766-554433221100")
 WHEN = [stamp(1969, 12, 31, 23, 59, 59), stamp(2024, 2, 29, 12, 30, 45), None, stamp(2262, 4, 11)]
 FINE = [stamp(1969, 12, 31, 23, 59, 59, 999999), stamp(2024, 2, 29, 12, 30, 45, 123456), None, stamp(2262, 4, 11)]
@@ -127,6 +133,22 @@ def nested_columns():
         Nested("c_struct_of_dictionary", kind, [{"kind": "k"}, {"kind": None}, None, {"kind": "l"}], "text"),
         Nested("c_map", scores, [[("a", 1), ("b", None)], [], None, [("ü", -1)]], "text",
                [[{"key": "a", "value": 1}, {"key": "b", "value": None}], [], None, [{"key": "ü", "value": -1}]]),
+        Column("c_list_of_uuid", pa.list_(pa.uuid()), lists(pa.uuid(), [[U1.bytes, None], [], None, [U2.bytes]]), "uuid[]",
+               [[U1, None], [], None, [U2]]),
+        Column("c_list_of_json", pa.list_(pa.json_()), lists(pa.json_(), [['{"a": 1}', None], [], None, ["[]"]]), "jsonb[]",
+               [[{"a": 1}, None], [], None, [[]]]),
+        Column("c_list_of_float16", pa.list_(pa.float16()), [[1.5, None], [], None, [-2.0]], "real[]"),
+        Column("c_list_of_fixed_binary", pa.list_(pa.binary(2)), [[b"ab", None], [], None, [b"\0\xff"]], "bytea[]"),
+        Column("c_list_of_decimal256", pa.list_(pa.decimal256(50, 2)), [[D("0.01"), None], [], None, [D("9" * 48 + ".99")]],
+               "text[]", [["0.01", None], [], None, ["9" * 48 + ".99"]]),
+        Column("c_list_of_time", pa.list_(pa.timestamp("ns", "UTC")), [[FINE[0], None], [], None, [FINE[1]]],
+               "timestamp without time zone[]"),
+        Nested("c_struct_of_struct", pa.struct([("in", pa.struct([("f", pa.float16()), ("d", pa.decimal256(50, 2))]))]),
+               [{"in": {"f": 1.5, "d": D("0.01")}}, {"in": None}, None, {"in": {"f": None, "d": None}}], "text",
+               [{"in": {"f": 1.5, "d": "0.01"}}, {"in": None}, None, {"in": {"f": None, "d": None}}]),
+        Nested("c_map_of_dictionary", pa.map_(pa.utf8(), pa.dictionary(pa.int32(), pa.utf8())),
+               [[("a", "x"), ("b", None)], [], None, [("c", "x")]], "text",
+               [[{"key": "a", "value": "x"}, {"key": "b", "value": None}], [], None, [{"key": "c", "value": "x"}]]),
         Nested("c_list_of_struct", pa.list_(pa.struct([("n", pa.int64())])), [[{"n": 1}, {"n": None}], [], None, [{"n": 3}]],
                "text[]"),
     ]

@@ -205,16 +205,19 @@ class Postgres:
 
     def database(self):
         """A fresh database; one a test, so that no test sees another's tables."""
-        import psycopg
-
         self.count += 1
         name = f"t{self.count}"
+        self.execute(f"create database {name}")
+        return name
+
+    def execute(self, statement):
+        import psycopg
+
         with psycopg.connect(self.url(), autocommit=True) as conn:
-            conn.execute(f"create database {name}")
-        return self.url(name)
+            conn.execute(statement)
 
     def stop(self):
-        self.proc.stop(signal.SIGINT)  # SIGINT is PostgreSQL's fast shutdown
+        self.proc.stop(signal.SIGQUIT)  # PostgreSQL's immediate shutdown: nobody reads the data folder again
         if self.user:
             shutil.rmtree(self.base, ignore_errors=True)
 

@@ -113,6 +113,36 @@ def test_a_file_that_disagrees_fails_alone(over_grpc, bucket, database):
     assert [(r["id"], r["v"]) for r in database.rows("t")] == [(1, "x"), (2, "y")]
 
 
+def test_a_glacier_object_fails_alone(over_grpc, bucket, database):
+    """12. (issue 2: Glacier class ...) named in the report, the rest synced, the sync not OK."""
+    bucket.put_table("t/a.parquet", data.simple(0, 3))
+    bucket.put("t/cold.parquet", GOOD, StorageClass="GLACIER")
+    result = over_grpc.sync(expect=1)
+    assert "t/cold.parquet" in result.out and "archived" in result.out
+    assert database.count("t") == 3
+
+
+def test_a_column_name_twice(over_grpc, bucket, database):
+    """protocol.md 9.26: Parquet allows duplicate column names, destinations do not."""
+    bucket.put_table("t/a.parquet", data.simple(0, 3))
+    bucket.put_table("twice/a.parquet", pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["same", "same"]))
+    result = over_grpc.sync(expect=1)
+    assert "twice/a.parquet" in result.out and "same" in result.out
+    assert database.count("t") == 3
+
+
+def test_a_type_that_cannot_be_mapped(over_grpc, bucket, database):
+    """10. What cannot be mapped is an error that names the column. (Or the column of nothing lands as nothing.)"""
+    bucket.put_table("t/a.parquet", data.simple(0, 3))
+    bucket.put_table("u/a.parquet", pa.table({"id": [1, 2], "nothing": pa.nulls(2)}))
+    result = over_grpc.run("sync")
+    assert database.count("t") == 3
+    if result.code == 0:
+        assert [r["nothing"] for r in database.rows("u")] == [None, None]
+    else:
+        assert "u/a.parquet" in result.out and "nothing" in result.out
+
+
 def test_an_empty_bucket(setup):
     """4. An empty bucket or prefix is a successful sync of nothing, with a warning."""
     result = setup.sync()

@@ -77,7 +77,7 @@ def test_two_prefixes_with_one_table_name(setup, bucket, database):
     bucket.put_table("a-b/x.parquet", data.simple(0, 1))
     bucket.put_table("a_b/x.parquet", data.simple(1, 1))
     result = setup.sync(expect=1)
-    assert "a-b/" in result.out and "a_b/" in result.out and "a_b" in result.out
+    assert "a-b" in result.out and result.out.count("a_b") > 1, "both prefixes, and the table's name"
     assert database.tables() == set(), "nothing is written before the question is settled"
 
 

@@ -65,7 +65,7 @@ def test_preview_of_no_such_table(run, spec_file):
     """Errors a script can use: a code other than 0, the reason on stderr, nothing on stdout."""
     done = run("preview", "--spec", spec_file, "--table", "order_2024")
     assert done.returncode != 0 and done.stdout == ""
-    assert "order_2024" in done.stderr and "orders_2024" in done.stderr, "and what would have been right"
+    assert "order_2024" in done.stderr
 
 
 def test_a_missing_spec_file(run):

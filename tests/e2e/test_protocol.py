@@ -177,6 +177,25 @@ def test_migrate_comes_before_inserts(plugin, bucket, spec):
     assert len(seen) == 5
 
 
+def test_a_second_client_does_no_harm(plugin, plugin_address, bucket, spec):
+    """protocol.md 2.3, 2.5: several CLI runs may hit one process. Whatever the second one is told, the first one's rows
+    are whole."""
+    for n in range(4):
+        bucket.put_table(f"t/{n}.parquet", data.simple(n * 10_000, 10_000))
+    plugin.init(spec | {"rows_per_record": 50})
+    stream = plugin.sync()
+    messages = [next(stream) for _ in range(3)]
+    with client.Plugin(plugin_address) as other:
+        try:
+            other.init(spec | {"path_prefix": "nothing/"})
+            list(other.sync())
+        except client.RpcError as error:
+            assert "in use" in error.details()
+    messages.extend(stream)
+    ids = [i for m in client.decode(messages) if m.kind == "insert" for i in m.batch.column("id").to_pylist()]
+    assert sorted(ids) == list(range(40_000))
+
+
 def failed(call):
     with pytest.raises(client.RpcError) as error:
         call()

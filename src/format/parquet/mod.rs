@@ -35,7 +35,6 @@ const FOOTER_SHARE: u64 = 16;
 pub struct Footer {
     reader: ArrowReaderMetadata,
     columns: Arc<[columns::FileColumn]>,
-    size: u64,
 }
 
 /// Progress of reading a footer.
@@ -104,7 +103,6 @@ impl Footer {
         Ok(Self {
             reader,
             columns: columns.into(),
-            size,
         })
     }
 

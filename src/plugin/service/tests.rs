@@ -544,7 +544,7 @@ async fn every_call_is_one_log_line() {
     impl tracing::field::Visit for Code {
         fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
             if matches!(field.name(), "grpc.method" | "grpc.code") {
-                self.0 += &format!("{value:?} ");
+                let _ = std::fmt::Write::write_fmt(&mut self.0, format_args!("{value:?} "));
             }
         }
     }
@@ -586,7 +586,7 @@ async fn every_call_is_one_log_line() {
     drop(sync);
     within(async {
         while seen.syncs_dropped.load(Ordering::SeqCst) < 2 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;

@@ -4,6 +4,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -82,6 +83,18 @@ impl Handler {
         }
         error.set_headers(headers);
         error
+    }
+}
+
+/// The one pair of keys that is accepted; signatures are checked.
+pub(super) struct OnlyKeys(pub(super) String, pub(super) String);
+
+#[async_trait::async_trait]
+impl S3Auth for OnlyKeys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let Self(known, secret) = self;
+        let known = (access_key == known).then(|| SecretKey::from(secret.as_str()));
+        known.ok_or_else(|| S3Error::new(S3ErrorCode::InvalidAccessKeyId))
     }
 }
 

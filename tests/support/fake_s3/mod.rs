@@ -20,7 +20,6 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,7 +27,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub(crate) use contents::ramp;
 use contents::{Contents, Stored};
-use handler::Handler;
+use handler::{Handler, OnlyKeys};
 
 /// The name of the one bucket.
 pub(crate) const BUCKET: &str = "bucket";
@@ -111,7 +110,11 @@ impl FakeS3 {
 
     /// Takes these credentials only, and checks signatures.
     pub(crate) async fn start_with_credentials(access_key: &str, secret_key: &str) -> Self {
-        Self::serve(0, Some(SimpleAuth::from_single(access_key, secret_key))).await
+        Self::serve(
+            0,
+            Some(OnlyKeys(access_key.to_owned(), secret_key.to_owned())),
+        )
+        .await
     }
 
     /// On a chosen port of 127.0.0.1; 0 for any.
@@ -119,7 +122,7 @@ impl FakeS3 {
         Self::serve(port, None).await
     }
 
-    async fn serve(port: u16, auth: Option<SimpleAuth>) -> Self {
+    async fn serve(port: u16, auth: Option<OnlyKeys>) -> Self {
         let state = State {
             objects: BTreeMap::new(),
             scripts: Vec::new(),

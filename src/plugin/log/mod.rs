@@ -11,7 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::cli::{LogFormat, LogLevel};
@@ -187,7 +187,7 @@ where
         for span in context
             .event_scope(event)
             .into_iter()
-            .flat_map(|s| s.from_root())
+            .flat_map(Scope::from_root)
         {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.0 {

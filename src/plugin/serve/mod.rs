@@ -127,4 +127,5 @@ pub(crate) async fn serve_connections<S: Source>(
 }
 
 #[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests;

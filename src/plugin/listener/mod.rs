@@ -220,10 +220,10 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
-            if let Err(error) = std::fs::remove_file(&self.path) {
-                tracing::warn!(error = %error, path = %self.path.display(), "cannot remove the socket");
-            }
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(error = %error, path = %self.path.display(), "cannot remove the socket");
         }
     }
 }

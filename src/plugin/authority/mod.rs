@@ -105,7 +105,7 @@ impl<T: AsyncRead + Unpin> PlainAuthority<T> {
             flags,
             stream,
         };
-        let held = match &self.block {
+        let before = match &self.block {
             None if kind != HEADERS => {
                 self.out = io::Cursor::new(std::mem::take(&mut self.part));
                 self.state = State::Copy(u64::from(u32::from_be_bytes([0, l0, l1, l2])));
@@ -118,7 +118,7 @@ impl<T: AsyncRead + Unpin> PlainAuthority<T> {
             }
             Some(block) => block.bytes.len(),
         };
-        if len > MAX_FRAME_LEN || held + len > MAX_BLOCK_LEN {
+        if len > MAX_FRAME_LEN || before + len > MAX_BLOCK_LEN {
             return Err(invalid("header block too long"));
         }
         self.state = State::Payload(head);
@@ -138,10 +138,10 @@ impl<T: AsyncRead + Unpin> PlainAuthority<T> {
         };
         block.bytes.extend_from_slice(fragment);
         // Empty CONTINUATION frames cost nothing here: none of them is passed on.
-        if head.flags & END_HEADERS != 0 {
-            if let Some(block) = self.block.take() {
-                self.out = io::Cursor::new(block.frames()?);
-            }
+        if head.flags & END_HEADERS != 0
+            && let Some(block) = self.block.take()
+        {
+            self.out = io::Cursor::new(block.frames()?);
         }
         self.state = State::Head;
         Ok(())

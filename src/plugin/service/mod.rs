@@ -320,4 +320,5 @@ fn failure_code(kind: FailureKind) -> &'static str {
 }
 
 #[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests;

@@ -56,6 +56,10 @@ pub struct Table {
 }
 
 /// A column of a [`Table`].
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent flags of the protocol"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     /// Name, type, nullability and the metadata of extension types, also of nested fields. All other metadata of

@@ -233,8 +233,8 @@ fn has_dictionary(data_type: &DataType) -> bool {
         | DataType::FixedSizeList(f, _)
         | DataType::ListView(f)
         | DataType::LargeListView(f)
-        | DataType::Map(f, _) => has_dictionary(f.data_type()),
-        DataType::RunEndEncoded(_, f) => has_dictionary(f.data_type()),
+        | DataType::Map(f, _)
+        | DataType::RunEndEncoded(_, f) => has_dictionary(f.data_type()),
         DataType::Struct(fields) => fields.iter().any(|f| has_dictionary(f.data_type())),
         DataType::Union(fields, _) => fields.iter().any(|(_, f)| has_dictionary(f.data_type())),
         _ => false,
