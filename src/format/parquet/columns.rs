@@ -10,6 +10,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as Physical;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::guard::library;
 use crate::format::FormatError;
 use crate::types::{Unmappable, table_field};
 
@@ -34,11 +35,14 @@ pub(super) fn is_reserved(name: &str) -> bool {
 pub(super) fn open(
     metadata: Arc<ParquetMetaData>,
 ) -> Result<(ArrowReaderMetadata, Vec<FileColumn>), FormatError> {
-    let load = |options| ArrowReaderMetadata::try_new(Arc::clone(&metadata), options);
+    let load = |options| {
+        library("the schema", || {
+            ArrowReaderMetadata::try_new(Arc::clone(&metadata), options)
+        })
+    };
     // The Arrow schema that some writers embed is a hint: a broken one costs its types, not the file.
     let natural = load(ArrowReaderOptions::new())
-        .or_else(|_| load(ArrowReaderOptions::new().with_skip_arrow_metadata(true)))
-        .map_err(|e| FormatError::from_library("the schema", e))?;
+        .or_else(|_| load(ArrowReaderOptions::new().with_skip_arrow_metadata(true)))?;
     let mut names = HashSet::new();
     if let Some(twice) = natural
         .schema()
@@ -83,8 +87,7 @@ pub(super) fn open(
         })
         .collect();
     let schema = Schema::new_with_metadata(decoded, natural.schema().metadata().clone());
-    let reader = load(ArrowReaderOptions::new().with_schema(Arc::new(schema)))
-        .map_err(|e| FormatError::from_library("the schema", e))?;
+    let reader = load(ArrowReaderOptions::new().with_schema(Arc::new(schema)))?;
     Ok((reader, columns))
 }
 

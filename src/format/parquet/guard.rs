@@ -6,8 +6,10 @@
 //! Layout of the structures: parquet-format, `parquet.thrift` (numbers below are its field numbers).
 
 use std::io::Read;
+use std::panic::AssertUnwindSafe;
 
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::thrift::{Reader, Type};
@@ -21,6 +23,20 @@ const MAX_SCHEMA_NODES: usize = 20_000;
 const DICTIONARY_ENCODINGS: [i64; 2] = [2, 8];
 /// Magic number of an LZ4 frame (LZ4 frame format 1.6), as stored.
 const LZ4_FRAME: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+
+/// Calls the Parquet library, which panics on some damaged pages (a run length of too many bytes, for one): that is an
+/// error of the file. What the call touched must not be used again after an error.
+pub(super) fn library<T>(
+    what: &str,
+    call: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<T, FormatError> {
+    match std::panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(outcome) => outcome.map_err(|e| FormatError::from_library(what, e)),
+        Err(_) => Err(FormatError::malformed(format!(
+            "{what} is damaged: the Parquet decoder gave up on it"
+        ))),
+    }
+}
 
 /// Checks the tree of schema elements in an encoded `FileMetaData`, which the library walks by recursion.
 pub(super) fn check_footer(footer: &[u8]) -> Result<(), FormatError> {

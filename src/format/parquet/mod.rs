@@ -94,8 +94,9 @@ impl Footer {
 
     fn decode(size: u64, footer: &[u8]) -> Result<Self, FormatError> {
         guard::check_footer(footer)?;
-        let metadata = ParquetMetaDataReader::decode_metadata(footer)
-            .map_err(|e| FormatError::from_library("the footer", e))?;
+        let metadata = guard::library("the footer", || {
+            ParquetMetaDataReader::decode_metadata(footer)
+        })?;
         for (index, group) in metadata.row_groups().iter().enumerate() {
             guard::check_row_group(index, group, size)?;
         }

@@ -10,7 +10,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
-use super::{Footer, guard};
+use super::Footer;
+use super::guard::{self, library};
 use crate::format::FormatError;
 
 /// Two levels of 16 bits stand beside each value of a repeated column.
@@ -67,6 +68,12 @@ struct Group {
     rows_left: u64,
 }
 
+impl Group {
+    fn name(&self) -> String {
+        format!("row group {}", self.index)
+    }
+}
+
 impl Rows {
     /// Rows of the file that `footer` opens.
     #[must_use]
@@ -87,17 +94,9 @@ impl Rows {
     pub fn step(&mut self) -> Result<Step, FormatError> {
         loop {
             let Some(mut group) = self.group.take() else {
-                match self.start_group()? {
-                    Some(step) => return Ok(step),
-                    None if self.group.is_some() => continue,
-                    None => return Ok(Step::Done),
-                }
+                return self.start_group();
             };
-            match group
-                .decoder
-                .try_decode()
-                .map_err(|e| FormatError::from_library(&format!("row group {}", group.index), e))?
-            {
+            match library(&group.name(), || group.decoder.try_decode())? {
                 DecodeResult::Data(batch) => {
                     let rows = batch.num_rows() as u64;
                     group.rows_left = group
@@ -141,50 +140,42 @@ impl Rows {
         if resident > self.limits.memory {
             return Err(too_large(group.index, resident, self.limits.memory));
         }
-        group
-            .decoder
-            .push_ranges(ranges.to_vec(), buffers.to_vec())
-            .map_err(|e| FormatError::from_library(&format!("row group {}", group.index), e))
+        library(&group.name(), || {
+            group.decoder.push_ranges(ranges.to_vec(), buffers.to_vec())
+        })
     }
 
-    /// Opens the next row group that has rows: `None` when no bytes are needed (then `group` says whether one is open).
-    fn start_group(&mut self) -> Result<Option<Step>, FormatError> {
+    /// Opens the next row group that has rows, or ends.
+    fn start_group(&mut self) -> Result<Step, FormatError> {
         let metadata = Arc::clone(self.footer.reader.metadata());
         while let Some(meta) = metadata.row_groups().get(self.next_group) {
             let index = self.next_group;
             self.next_group += 1;
-            let rows_left = u64::try_from(meta.num_rows()).unwrap_or(0);
+            let rows_left = positive(meta.num_rows());
             if rows_left == 0 {
                 continue;
             }
             let memory = self.memory(index, meta)?;
-            let mut decoder =
-                ParquetPushDecoderBuilder::new_with_metadata(self.footer.reader.clone())
-                    .with_row_groups(vec![index])
-                    .with_projection(self.mask.clone())
-                    .with_batch_size(self.batch_rows(meta))
-                    .build()
-                    .map_err(|e| FormatError::from_library("the schema", e))?;
-            let step = match decoder
-                .try_decode()
-                .map_err(|e| FormatError::from_library(&format!("row group {index}"), e))?
-            {
-                DecodeResult::NeedsData(ranges) => Some(Step::Need { ranges, memory }),
-                // Only a file without a column to read gets here, and its rows are still rows.
-                DecodeResult::Data(_) | DecodeResult::Finished => {
-                    return Err(FormatError::unsupported(
-                        "it has no column beside those that CloudQuery owns",
-                    ));
-                }
-            };
-            self.group = Some(Group {
+            let builder = ParquetPushDecoderBuilder::new_with_metadata(self.footer.reader.clone())
+                .with_row_groups(vec![index])
+                .with_projection(self.mask.clone())
+                .with_batch_size(self.batch_rows(meta));
+            let mut group = Group {
                 index,
-                decoder,
+                decoder: library("the schema", || builder.build())?,
                 rows_left,
-            });
-            return Ok(step);
+            };
+            return match library(&group.name(), || group.decoder.try_decode())? {
+                DecodeResult::NeedsData(ranges) => {
+                    self.group = Some(group);
+                    Ok(Step::Need { ranges, memory })
+                }
+                DecodeResult::Data(_) | DecodeResult::Finished => Err(FormatError::unsupported(
+                    "it has no column beside those that CloudQuery owns",
+                )),
+            };
         }
-        Ok(None)
+        Ok(Step::Done)
     }
 
     /// Rows a batch: fewer than asked for when fixed-width columns alone would make it large.
