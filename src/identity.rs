@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn text(id: [u8; 16]) -> String {
-        id.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(id))
     }
 
     /// "`_cq_id` is always filled: a UUID determined by bucket, key and row number" (semantics 9). The literal pins

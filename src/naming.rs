@@ -63,7 +63,7 @@ mod tests {
             if let Some(name) = table_name(&key) {
                 prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
                 prop_assert!(!name.starts_with('_') && !name.ends_with('_') && !name.contains("__"));
-                prop_assert_eq!(table_name(&format!("{}/file.parquet", name)), Some(name));
+                prop_assert_eq!(table_name(&format!("{name}/file.parquet")), Some(name));
             }
         }
     }

@@ -9,16 +9,10 @@
 #[expect(
     dead_code,
     unused_imports,
-    clippy::unwrap_used,
-    clippy::expect_used,
     reason = "made for tests, of which this uses a part"
 )]
 mod fake_s3;
 #[path = "../../tests/support/files.rs"]
-#[expect(
-    clippy::expect_used,
-    reason = "made for tests, of which this uses a part"
-)]
 mod files;
 mod sample;
 
@@ -121,7 +115,7 @@ async fn sync(address: &str, endpoint: &str) -> anyhow::Result<BTreeMap<String, 
     while let Some(message) = stream.next().await? {
         match message {
             Received::Migrate(schema) => {
-                drop(tables.insert(name(schema.metadata().get("cq:table_name"))?, Vec::new()))
+                drop(tables.insert(name(schema.metadata().get("cq:table_name"))?, Vec::new()));
             }
             Received::Insert(batch) => tables
                 .entry(name(batch.schema().metadata().get("cq:table_name"))?)

@@ -124,7 +124,7 @@ fn struct_members_go_by_name_and_map_parts_by_position() {
         .into(),
     );
     let map_type = crate::types::map(
-        Arc::new(Field::new("key", DataType::Utf8, false)),
+        &Field::new("key", DataType::Utf8, false),
         Arc::new(nullable("value", DataType::Int64)),
     );
     let shaped = shaper(vec![nullable("s", wanted), nullable("m", map_type)])

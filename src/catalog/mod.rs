@@ -125,13 +125,14 @@ impl<'a> Builder<'a> {
         }
         let (name, origin, mapped) = match self.rules.mapping.find(&object.key) {
             Some((prefix, name)) => (name.clone(), prefix.as_str(), true),
-            None => match naming::table_name(&object.key) {
-                Some(name) => (name, naming::origin(&object.key), false),
-                None => {
+            None => {
+                if let Some(name) = naming::table_name(&object.key) {
+                    (name, naming::origin(&object.key), false)
+                } else {
                     self.catalog.unnamed.push(object);
                     return Ok(());
                 }
-            },
+            }
         };
         let (table, table_mapped) = self.tables.entry(name.clone()).or_insert_with(|| {
             (

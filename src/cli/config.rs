@@ -46,11 +46,11 @@ pub(super) fn load(path: &Path, source: Option<&str>) -> Result<Value, ConfigErr
             path: path.to_owned(),
             text: e.to_string(),
         })?;
-    choose(path, documents, source)
+    choose(path, &documents, source)
 }
 
-fn choose(path: &Path, documents: Vec<Value>, wanted: Option<&str>) -> Result<Value, ConfigError> {
-    if let [bare] = documents.as_slice()
+fn choose(path: &Path, documents: &[Value], wanted: Option<&str>) -> Result<Value, ConfigError> {
+    if let [bare] = documents
         && bare.get("kind").is_none()
         && bare.get("bucket").is_some()
     {
@@ -110,7 +110,7 @@ mod tests {
 
     fn read(yaml: &str, source: Option<&str>) -> Result<Value, String> {
         let documents = serde_saphyr::from_multiple(yaml).unwrap();
-        choose(Path::new("f.yml"), documents, source).map_err(|e| e.to_string())
+        choose(Path::new("f.yml"), &documents, source).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) async fn run(args: &TablesArgs) -> anyhow::Result<()> {
     let found = progress::shown(&engine, engine.discover(&Selection::all())).await?;
     let text = match args.format {
         Format::Text => found.tables.iter().map(text).collect(),
-        Format::Json => format!("{:#}\n", Value::from_iter(found.tables.iter().map(value))),
+        Format::Json => format!("{:#}\n", found.tables.iter().map(value).collect::<Value>()),
     };
     print(&text)?;
     if found.tables.is_empty() && found.failures.is_empty() {
@@ -93,7 +93,7 @@ fn value(found: &FoundTable) -> Value {
         "name": found.table.name,
         "objects": found.objects.len(),
         "bytes": bytes(found),
-        "columns": Value::from_iter(columns),
+        "columns": columns.collect::<Value>(),
     })
 }
 

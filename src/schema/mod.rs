@@ -138,7 +138,7 @@ fn join(table: &Field, file: &Field, path: &str) -> Result<Field, Conflict> {
                 let [key, value] = pair.as_ref() else {
                     return Err(conflict());
                 };
-                map(Arc::clone(key), Arc::clone(value))
+                map(key, Arc::clone(value))
             }
             _ => return Err(conflict()),
         },

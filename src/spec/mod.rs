@@ -204,7 +204,10 @@ impl Spec {
         let s3 = self.s3_config()?;
         let prefix = self.path_prefix.unwrap_or_default();
         let rules = Rules {
-            hidden_after: self.skip_hidden_files.unwrap_or(true).then(|| prefix.len()),
+            hidden_after: self
+                .skip_hidden_files
+                .unwrap_or(true)
+                .then_some(prefix.len()),
             mapping: mapping(self.tables.unwrap_or_default())?,
         };
         let rows = self

@@ -66,6 +66,7 @@ fn a_missing_spec_asks_for_the_bucket() {
 
 /// "A wrong spec: the field, what was wrong, what is allowed."
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn errors_name_the_field_and_the_way_out() {
     for (spec, parts) in [
         (

@@ -57,7 +57,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_and_frees_its_core() {
         let cpu = Cpu::new(1);
-        for _ in 0..cores() + 1 {
+        for _ in 0..=cores() {
             let result: Result<(), _> = cpu.run(|| panic!("on purpose")).await;
             assert!(matches!(result, Err(ObjectError::Panicked)));
         }

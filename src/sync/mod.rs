@@ -104,9 +104,8 @@ impl Engine {
                 yield Message::Migrate(found.table.clone());
             }
             for failure in found.failures {
-                let message = failed(&failure, self.bucket.name());
-                report.failed(failure)?;
-                yield message;
+                report.failed(&failure)?;
+                yield failed(&failure, self.bucket.name());
             }
             let tasks = tasks(found.tables, |key| request.shard.is_none_or(|shard| identity::in_shard(self.bucket.name(), key, shard.num, shard.total)))?;
             report.planned(tasks.len());
@@ -121,9 +120,8 @@ impl Engine {
                     Event::Finished { table } => report.finished(&table),
                     Event::Failed(failure) if failure.error.scope() == Scope::Sync => Err(report::fatal(failure))?,
                     Event::Failed(failure) => {
-                        let message = failed(&failure, self.bucket.name());
-                        report.failed(failure)?;
-                        yield message;
+                        report.failed(&failure)?;
+                yield failed(&failure, self.bucket.name());
                     }
                 }
             }

@@ -99,7 +99,7 @@ impl<'a> Report<'a> {
     }
 
     /// Records a failed object; an error once there are more than the settings tolerate.
-    pub(super) fn failed(&mut self, failure: ObjectFailure) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, failure: &ObjectFailure) -> Result<(), Failure> {
         let line = failure.line(self.bucket);
         self.failed += 1;
         self.half_read |= failure.half_read;

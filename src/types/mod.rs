@@ -42,7 +42,6 @@ fn at_path(field: &Field, path: &str) -> Result<Field, Unmappable> {
         at_path(inner, &format!("{path}.{}", inner.name())).map(|f| Arc::new(f.with_name(name)))
     };
     let data_type = match field.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::Binary
         | DataType::LargeBinary
         | DataType::BinaryView
@@ -53,8 +52,10 @@ fn at_path(field: &Field, path: &str) -> Result<Field, Unmappable> {
         DataType::Decimal256(p, s) if *p <= DECIMAL128_MAX_PRECISION => {
             DataType::Decimal128(*p, *s)
         }
-        // More digits than any safe number type has: text keeps them all.
-        DataType::Decimal256(..) => DataType::Utf8,
+        // A decimal of more digits than any safe number type has: text keeps them all.
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Decimal256(..) => {
+            DataType::Utf8
+        }
         DataType::List(inner)
         | DataType::LargeList(inner)
         | DataType::ListView(inner)
@@ -71,7 +72,8 @@ fn at_path(field: &Field, path: &str) -> Result<Field, Unmappable> {
             let [key, value] = pair.as_ref() else {
                 return Err(refuse());
             };
-            map(child(key, "key")?, child(value, "value")?)
+            let (key, value) = (child(key, "key")?, child(value, "value")?);
+            map(&key, value)
         }
         DataType::Dictionary(_, values) => {
             let plain = Field::new(field.name(), values.as_ref().clone(), field.is_nullable());
@@ -107,11 +109,8 @@ fn extension(field: &Field) -> Option<Extension> {
 }
 
 /// A map type with the field names that CloudQuery's Arrow implementation uses.
-pub(crate) fn map(key: FieldRef, value: FieldRef) -> DataType {
-    let pair = Fields::from(vec![
-        Arc::new(key.as_ref().clone().with_nullable(false)),
-        value,
-    ]);
+pub(crate) fn map(key: &Field, value: FieldRef) -> DataType {
+    let pair = Fields::from(vec![Arc::new(key.clone().with_nullable(false)), value]);
     DataType::Map(
         Arc::new(Field::new("entries", DataType::Struct(pair), false)),
         false,

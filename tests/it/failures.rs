@@ -350,7 +350,7 @@ async fn availability_22_odd_keys_are_read() {
     assert_eq!(outcome.table_names(), ["a", "b", "c", "d"]);
 }
 
-/// Defects 24 and 26: TestConnection exists and says what is wrong; so does Init for a spec.
+/// Defects 24 and 26: `TestConnection` exists and says what is wrong; so does Init for a spec.
 #[tokio::test]
 async fn availability_24_and_26_the_connection_test_says_what_is_wrong() {
     let mut rig = Rig::new().await;

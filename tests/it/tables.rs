@@ -109,7 +109,7 @@ async fn availability_17_an_empty_bucket_is_a_successful_sync() {
 }
 
 /// 5. "Learning a schema never downloads an object: for Parquet, one suffix range per new object, in parallel, cached by
-/// ETag between GetTables and Sync of one process."
+/// ETag between `GetTables` and Sync of one process."
 #[tokio::test]
 async fn schemas_cost_one_range_an_object_once() {
     let mut rig = Rig::new().await;

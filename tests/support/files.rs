@@ -1,5 +1,7 @@
 //! Parquet files for tests and the quickstart.
 
+#![expect(clippy::expect_used, reason = "a test without its file has failed")]
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};

@@ -124,7 +124,7 @@ impl Outcome {
     pub(crate) fn ints(&self, table: &str, column: &str) -> Vec<i64> {
         let columns = self
             .batches_of(table)
-            .map(|batch| batch.column_by_name(column).unwrap().clone());
+            .map(|batch| std::sync::Arc::clone(batch.column_by_name(column).unwrap()));
         let mut values: Vec<i64> = columns
             .flat_map(|array| array.as_primitive::<Int64Type>().values().to_vec())
             .collect();
@@ -134,7 +134,9 @@ impl Outcome {
 
     /// The ids of a table's rows, in the order of arrival.
     pub(crate) fn ids(&self, table: &str) -> Vec<Vec<u8>> {
-        let columns = self.batches_of(table).map(|batch| batch.column(0).clone());
+        let columns = self
+            .batches_of(table)
+            .map(|batch| std::sync::Arc::clone(batch.column(0)));
         columns
             .flat_map(|ids| {
                 assert_eq!(ids.null_count(), 0, "_cq_id is always filled");

@@ -33,11 +33,11 @@ pub(super) fn is_reserved(name: &str) -> bool {
 
 /// Opens a file with the types to decode to, and lists the columns to read.
 pub(super) fn open(
-    metadata: Arc<ParquetMetaData>,
+    metadata: &Arc<ParquetMetaData>,
 ) -> Result<(ArrowReaderMetadata, Vec<FileColumn>), FormatError> {
     let load = |options| {
         library("the schema", || {
-            ArrowReaderMetadata::try_new(Arc::clone(&metadata), options)
+            ArrowReaderMetadata::try_new(Arc::clone(metadata), options)
         })
     };
     // The Arrow schema that some writers embed is a hint: a broken one costs its types, not the file.

@@ -234,7 +234,7 @@ fn page_header(bytes: &[u8]) -> Result<Page, FormatError> {
     reader.fields(|reader, field| {
         match (field.id, field.kind) {
             (2, Type::Int) => {
-                page.uncompressed = usize::try_from(reader.int()?).map_err(negative)?
+                page.uncompressed = usize::try_from(reader.int()?).map_err(negative)?;
             }
             (3, Type::Int) => page.compressed = usize::try_from(reader.int()?).map_err(negative)?,
             (5 | 7 | 8, Type::Struct) => {
@@ -243,13 +243,13 @@ fn page_header(bytes: &[u8]) -> Result<Page, FormatError> {
                 reader.fields(|reader, inner| {
                     match (inner.id, inner.kind) {
                         (1, Type::Int) => {
-                            page.values = u64::try_from(reader.int()?).map_err(negative)?
+                            page.values = u64::try_from(reader.int()?).map_err(negative)?;
                         }
                         (2, Type::Int) if field.id == 5 => page.encoding = reader.int()?,
                         (4, Type::Int) if second_version => page.encoding = reader.int()?,
                         (5 | 6, Type::Int) if second_version => {
                             page.unpacked_levels +=
-                                usize::try_from(reader.int()?).map_err(negative)?
+                                usize::try_from(reader.int()?).map_err(negative)?;
                         }
                         (7, Type::Bool) if second_version => {
                             page.is_compressed = inner.flag;

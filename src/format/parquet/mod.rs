@@ -100,7 +100,7 @@ impl Footer {
         for (index, group) in metadata.row_groups().iter().enumerate() {
             guard::check_row_group(index, group, size)?;
         }
-        let (reader, columns) = columns::open(Arc::new(metadata))?;
+        let (reader, columns) = columns::open(&Arc::new(metadata))?;
         Ok(Self {
             reader,
             columns: columns.into(),

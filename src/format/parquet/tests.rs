@@ -3,8 +3,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use bytes::Bytes;
+use cq_plugin::extension::Extension;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
+use parquet::basic::{
+    BrotliLevel, Compression, GzipLevel, LogicalType, Repetition, Type as Physical, ZstdLevel,
+};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
@@ -27,9 +30,9 @@ fn write(batches: &[RecordBatch], properties: WriterProperties) -> Bytes {
     let mut file = Vec::new();
     let mut writer =
         ArrowWriter::try_new(&mut file, batches[0].schema(), Some(properties)).unwrap();
-    batches
-        .iter()
-        .for_each(|batch| writer.write(batch).unwrap());
+    for batch in batches {
+        writer.write(batch).unwrap();
+    }
     writer.close().unwrap();
     file.into()
 }
@@ -54,11 +57,11 @@ fn slice(file: &Bytes, range: &Range<u64>) -> Bytes {
     file.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
 }
 
+/// The ranges of each request.
+type Plan = Vec<Vec<Range<u64>>>;
+
 /// Reads a whole file the way a sync does; returns the batches and the I/O plan.
-fn read(
-    file: &Bytes,
-    batch_rows: usize,
-) -> Result<(Vec<RecordBatch>, Vec<Vec<Range<u64>>>), FormatError> {
+fn read(file: &Bytes, batch_rows: usize) -> Result<(Vec<RecordBatch>, Plan), FormatError> {
     let mut rows = Rows::new(open(file)?, limits(batch_rows));
     let (mut batches, mut plan, mut next_row) = (Vec::new(), Vec::new(), 0);
     loop {
@@ -193,7 +196,6 @@ fn parquets_own_types_are_recognised() {
         *fields[0].data_type(),
         DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
     );
-    use cq_plugin::extension::Extension;
     assert_eq!(Extension::of(&fields[1]), Some(Extension::Uuid));
     assert_eq!(Extension::of(&fields[2]), Some(Extension::Json));
 }
@@ -306,8 +308,8 @@ mod hostile {
         let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; 1_000_000]));
         let batch = RecordBatch::try_from_iter([("z", zeros)]).unwrap();
         for codec in [
-            Compression::GZIP(Default::default()),
-            Compression::BROTLI(Default::default()),
+            Compression::GZIP(GzipLevel::default()),
+            Compression::BROTLI(BrotliLevel::default()),
         ] {
             let properties = WriterProperties::builder()
                 .set_compression(codec)
@@ -316,7 +318,7 @@ mod hostile {
                 .set_data_page_row_count_limit(usize::MAX)
                 .set_data_page_size_limit(usize::MAX)
                 .build();
-            let file = write(&[batch.clone()], properties);
+            let file = write(std::slice::from_ref(&batch), properties);
             read(&file, 500).unwrap();
             // 8,000,000 as a zigzag varint is 80 c8 d0 07; 80,000 padded to the same length is 80 e2 89 00.
             let mut lying = file.to_vec();
@@ -363,7 +365,7 @@ mod hostile {
         /// "No panic on any input, whatever the bucket holds" (semantics 14)
         #[test]
         fn damaged_files_are_errors_or_rows_never_panics(
-            codec in prop::sample::select(vec![Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(Default::default())]),
+            codec in prop::sample::select(vec![Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())]),
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
             in_footer in any::<bool>(),
         ) {
