@@ -11,9 +11,10 @@ use cq_plugin::{Failure, FailureKind, Selection, Table};
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
+use super::report::fatal;
 use super::{Engine, Progress};
 use crate::catalog::{Builder, Catalog, TableObjects};
-use crate::error::{ObjectError, ObjectFailure, store_failure};
+use crate::error::{ObjectError, ObjectFailure, Scope, store_failure};
 use crate::s3::{ErrorKind, Object};
 use crate::schema::Merger;
 
@@ -40,6 +41,46 @@ pub struct FoundTable {
     pub objects: Vec<Object>,
 }
 
+/// A table while its files are looked at.
+struct Learning {
+    name: String,
+    merger: Merger,
+    objects: Vec<Object>,
+    reserved: bool,
+}
+
+impl Learning {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            merger: Merger::default(),
+            objects: Vec::new(),
+            reserved: false,
+        }
+    }
+
+    fn add(&mut self, object: Object, columns: &Columns) -> Result<(), ObjectError> {
+        self.merger.add(&columns.fields)?;
+        self.reserved |= columns.reserved;
+        self.objects.push(object);
+        Ok(())
+    }
+
+    /// The table; none if no file could be read.
+    fn finish(self) -> Option<FoundTable> {
+        if self.reserved {
+            tracing::warn!(
+                table = self.name,
+                "columns of its files that start with _cq_ are left out: CloudQuery fills those itself"
+            );
+        }
+        Some(FoundTable {
+            table: self.merger.finish(&self.name)?,
+            objects: self.objects,
+        })
+    }
+}
+
 /// The columns of an object.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
@@ -48,7 +89,7 @@ pub(super) struct Columns {
     reserved: bool,
 }
 
-/// Columns of the generations seen before, 40 bytes an object; equal ones are shared.
+/// Columns of the generations seen before, about 50 bytes an object; equal ones are shared.
 #[derive(Debug, Default)]
 pub(super) struct SchemaCache(Mutex<Cached>);
 
@@ -130,10 +171,7 @@ impl Engine {
             &self.progress.wanted,
             selected.iter().map(|table| table.objects.len()).sum(),
         );
-        let mut tables = Vec::with_capacity(selected.len());
-        for table in selected {
-            tables.extend(self.learn(table, &mut failures).await?);
-        }
+        let tables = self.learn(selected, &mut failures).await?;
         Ok(Discovery { tables, failures })
     }
 
@@ -173,48 +211,37 @@ impl Engine {
         Ok((catalog, failures))
     }
 
-    /// Merges the columns of a table's objects; an object that cannot take part is a failure of its own.
+    /// Learns the columns of all objects, many at a time over all tables; one that cannot take part is a failure of its own.
     async fn learn(
         &self,
-        table: TableObjects,
+        tables: Vec<TableObjects>,
         failures: &mut Vec<ObjectFailure>,
-    ) -> Result<Option<FoundTable>, Failure> {
-        let mut merger = Merger::default();
-        let mut objects = Vec::with_capacity(table.objects.len());
-        let mut reserved = false;
-        let learned = stream::iter(table.objects).map(|object| async {
+    ) -> Result<Vec<FoundTable>, Failure> {
+        let (mut learning, mut jobs) = (Vec::new(), Vec::new());
+        for (table, TableObjects { name, objects, .. }) in tables.into_iter().enumerate() {
+            learning.push(Learning::new(name));
+            jobs.extend(objects.into_iter().map(|object| (table, object)));
+        }
+        let learned = stream::iter(jobs).map(|(table, object)| async move {
             let key = Arc::clone(&object.key);
-            (key, self.columns(object).await)
+            (table, key, self.columns(object).await)
         });
+        // In order: which files a table's schema comes from must not depend on which answer is first.
         let mut learned = std::pin::pin!(learned.buffered(self.settings.concurrency.get()));
-        while let Some((key, outcome)) = learned.next().await {
+        while let Some((table, key, outcome)) = learned.next().await {
             Progress::add(&self.progress.known, 1);
-            let merged = outcome.and_then(|(object, columns)| {
-                merger.add(&columns.fields)?;
-                reserved |= columns.reserved;
-                Ok(object)
-            });
-            match merged {
-                Ok(object) => objects.push(object),
-                Err(error) => {
-                    let failed = failure(&table.name, &key, error);
-                    if failed.error.scope() == crate::error::Scope::Sync {
-                        return Err(super::report::fatal(failed));
-                    }
-                    failures.push(failed);
+            let Some(table) = learning.get_mut(table) else {
+                continue;
+            };
+            if let Err(error) = outcome.and_then(|(object, columns)| table.add(object, &columns)) {
+                let failed = failure(&table.name, &key, error);
+                if failed.error.scope() == Scope::Sync {
+                    return Err(fatal(failed));
                 }
+                failures.push(failed);
             }
         }
-        if reserved {
-            tracing::warn!(
-                table = table.name,
-                "columns of its files that start with _cq_ are left out: CloudQuery fills those itself"
-            );
-        }
-        Ok(merger.finish(&table.name).map(|found| FoundTable {
-            table: found,
-            objects,
-        }))
+        Ok(learning.into_iter().filter_map(Learning::finish).collect())
     }
 
     /// Columns of an object, from its newest generation if it is replaced meanwhile.

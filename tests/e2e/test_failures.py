@@ -123,7 +123,7 @@ def test_a_glacier_object_fails_alone(over_grpc, bucket, database):
 
 
 def test_a_column_name_twice(over_grpc, bucket, database):
-    """protocol.md 9.26: Parquet allows duplicate column names, destinations do not."""
+    """The protocol: Parquet allows duplicate column names, destinations do not."""
     bucket.put_table("t/a.parquet", data.simple(0, 3))
     bucket.put_table("twice/a.parquet", pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["same", "same"]))
     result = over_grpc.sync(expect=1)
@@ -188,7 +188,7 @@ def test_no_such_bucket(setup):
 
 
 def test_the_plugin_stays_usable_after_wrong_specs(over_grpc, bucket, database):
-    """protocol.md 9.14: Init can be called again on the same process, whatever came before."""
+    """The protocol: Init can be called again on the same process, whatever came before."""
     bucket.put_table("t/a.parquet", data.simple(0, 1))
     over_grpc.sync(expect=1, nonsense=1)
     over_grpc.sync(expect=1, bucket="no-such-bucket-anywhere")

@@ -18,7 +18,7 @@ def all_ids(database):
 
 
 def test_odd_keys(setup, bucket, database):
-    """Every legal key is listed and read under exactly its own name (`reference/peers.md` 22)."""
+    """Every legal key is listed and read under exactly its own name."""
     for number, key in enumerate(ODD):
         bucket.put_table(key, data.simple(number, 1))
     setup.sync()

@@ -75,7 +75,7 @@ def test_a_missing_spec_file(run):
 
 
 def test_version_and_unknown_flags(run):
-    """protocol.md 2.1: the version line; an unknown flag is an error."""
+    """The protocol: the version line; an unknown flag is an error."""
     done = run("--version")
     assert done.returncode == 0 and done.stdout.startswith("cq-source-s3 ")
     done = run("serve", "--no-such-flag")

@@ -81,7 +81,7 @@ def test_our_contract_is_the_published_one(ours, package):
 
 
 def test_the_older_discovery(ours):
-    """protocol.md 1.4: no Python package holds discovery v0; its one method and field are written out here."""
+    """The protocol: no Python package holds discovery v0; its one method and field are written out here."""
     assert flatten(ours["cloudquery.discovery.v0"]) == {
         "syntax": "proto3",
         "message cloudquery.discovery.v0.GetVersions": "message",
@@ -140,7 +140,7 @@ def test_a_whole_conversation(plugin, bucket, spec):
 
 
 def test_schema_metadata(plugin, bucket, spec):
-    """protocol.md 4.2 to 4.5: the keys that the Go SDK always writes, and how `_cq_id` looks on the wire."""
+    """The protocol: the keys that the Go SDK always writes, and how `_cq_id` looks on the wire."""
     bucket.put_table("t/a.parquet", data.simple(0, 1))
     plugin.init(spec)
     (schema,) = plugin.tables()
@@ -165,7 +165,7 @@ def test_schema_metadata(plugin, bucket, spec):
 
 
 def test_migrate_comes_before_inserts(plugin, bucket, spec):
-    """protocol.md 3.2: migrate_table of a table before its inserts."""
+    """The protocol: migrate_table of a table before its inserts."""
     for table in range(5):
         bucket.put_table(f"t{table}/a.parquet", data.simple(0, 100))
     plugin.init(spec)
@@ -178,7 +178,7 @@ def test_migrate_comes_before_inserts(plugin, bucket, spec):
 
 
 def test_a_second_client_does_no_harm(plugin, plugin_address, bucket, spec):
-    """protocol.md 2.3, 2.5: several CLI runs may hit one process. Whatever the second one is told, the first one's rows
+    """The protocol: several CLI runs may hit one process. Whatever the second one is told, the first one's rows
     are whole."""
     for n in range(4):
         bucket.put_table(f"t/{n}.parquet", data.simple(n * 10_000, 10_000))
@@ -203,7 +203,7 @@ def failed(call):
 
 
 def test_errors_travel_as_messages_only_if_asked(plugin, bucket, spec):
-    """protocol.md 0: an `error` message is fatal to older CLIs unless withErrorMessages. 12. ... ends with a non-OK status."""
+    """The protocol: an `error` message is fatal to older CLIs unless withErrorMessages. 12. ... ends with a non-OK status."""
     bucket.put_table("good/a.parquet", data.simple(0, 1)).put("bad/a.parquet", b"no Parquet file")
     plugin.init(spec)
     for asked in (False, True):
@@ -228,7 +228,7 @@ def test_an_unchanged_checkpoint_flag_does_no_harm(plugin, bucket, spec):
 
 
 def test_what_a_source_does_not_do(plugin):
-    """protocol.md 11: UNIMPLEMENTED to what only destinations and transformers answer."""
+    """The protocol: UNIMPLEMENTED to what only destinations and transformers answer."""
     calls = [
         lambda: plugin.stub.Write(iter([])), lambda: list(plugin.stub.Read(pb.Read.Request())),
         lambda: list(plugin.stub.Transform(iter([]))), lambda: plugin.stub.TransformSchema(pb.TransformSchema.Request()),
@@ -240,7 +240,7 @@ def test_what_a_source_does_not_do(plugin):
 
 @pytest.mark.starts_plugin
 def test_calls_before_init(logs):
-    """protocol.md 3.3: Sync and GetTables before Init are errors in words; Close is fine."""
+    """The protocol: Sync and GetTables before Init are errors in words; Close is fine."""
     process, address = rig.start_plugin(logs, "plugin-uninitialised")
     try:
         with client.Plugin(address) as plugin:
@@ -252,13 +252,13 @@ def test_calls_before_init(logs):
 
 
 def test_a_null_spec(plugin):
-    """protocol.md 3.1: no `spec:` arrives as the four bytes `null`: an error that says what is required."""
+    """The protocol: no `spec:` arrives as the four bytes `null`: an error that says what is required."""
     status = failed(lambda: plugin.init(None))
     assert "bucket" in status.details()
 
 
 def test_connection_failures_are_answers(plugin, spec):
-    """protocol.md 3.3: a failed TestConnection is success=false with a code and words, not a gRPC error."""
+    """The protocol: a failed TestConnection is success=false with a code and words, not a gRPC error."""
     answer = plugin.test_connection(spec | {"bucket": "no-such-bucket-anywhere"})
     assert not answer.success and answer.failure_code
     assert "no-such-bucket-anywhere" in answer.failure_description

@@ -137,7 +137,7 @@ def test_selected_tables_only(setup, bucket, database):
 
 
 def test_a_pattern_without_a_match_is_an_error(over_grpc, bucket):
-    """protocol.md 5: each pattern must match a table; the text is the SDK's."""
+    """The protocol: each pattern must match a table; the text is the SDK's."""
     bucket.put_table("there/a.parquet", data.simple(0, 1))
     result = over_grpc.sync(expect=1, source=over_grpc.source(tables=["not_there"]))
     assert "tables include a pattern not_there with no matches" in result.out

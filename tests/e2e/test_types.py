@@ -57,7 +57,7 @@ def test_every_safe_type(setup, bucket, database):
 
 
 def test_the_same_types_with_cloudquerys_own_destination(destination, over_grpc, bucket, database):
-    """Design part 6: CloudQuery destinations (postgresql) run for real. Our stand-in shows that the rows are right; only
+    """CloudQuery destinations (postgresql) run for real. Our stand-in shows that the rows are right; only
     the original shows that CloudQuery's Arrow reader and type mapping agree."""
     if destination["registry"] != "local":
         pytest.fail(
@@ -142,7 +142,7 @@ def test_a_files_own_cq_columns_do_not_shadow_ours(setup, bucket, database):
 
 
 def test_a_files_metadata_cannot_declare_keys(over_grpc, bucket, database):
-    """9. (and `reference/peers.md` 33) Only `_cq_id` is the key: what a file claims about its fields is not believed."""
+    """9. Only `_cq_id` is the key: what a file claims about its fields is not believed."""
     claim = {"cq:extension:primary_key": "true", "cq:extension:unique": "true", "cq:extension:incremental": "true"}
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("k", pa.utf8(), metadata=claim)],
                        metadata={"cq:table_name": "another", "cq:extension:incremental": "true"})

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cq_source_s3::spec::Settings;
+
 /// Non-test lines of a hand-written file.
 const MOST_LINES: usize = 350;
 
@@ -144,8 +146,14 @@ fn files_stay_short_and_say_what_they_hold() {
             let text = fs::read_to_string(&path).unwrap();
             let file = name(&path);
             let code = text
+                .split(
+                    "
+#[cfg(test)]
+mod tests {",
+                )
+                .next()
+                .unwrap()
                 .lines()
-                .take_while(|line| *line != "#[cfg(test)]")
                 .count();
             let is_tests = file.ends_with("tests.rs") || file.starts_with("tests/it/");
             if code > MOST_LINES && !is_tests {
@@ -219,5 +227,34 @@ fn availability_25_every_option_is_documented() {
             table.contains(&format!("`{option}`")),
             "{option} is not in README's table"
         );
+    }
+}
+
+/// Every config that the README and the examples show has a spec that the program accepts.
+#[test]
+fn shown_configs_are_accepted() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut configs: Vec<String> = readme
+        .split("```yaml")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .filter(|text| text.contains("kind: source"))
+        .map(str::to_owned)
+        .collect();
+    let files = fs::read_dir(root().join("examples/configs")).unwrap();
+    configs.extend(files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()));
+    assert!(configs.len() >= 4);
+    for config in configs {
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&config).unwrap();
+        let sources = documents
+            .iter()
+            .filter(|document| document["kind"] == "source");
+        let specs: Vec<_> = sources
+            .map(|source| source["spec"]["spec"].clone())
+            .collect();
+        assert!(!specs.is_empty(), "{config}");
+        for spec in specs {
+            Settings::from_value(spec).unwrap_or_else(|e| panic!("{e}: {config}"));
+        }
     }
 }
