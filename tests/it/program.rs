@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cq_plugin::testing::{Client, SyncOptions};
+use cq_plugin::testing::{Client, Received, SyncOptions};
+use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
 use crate::fake_s3::FakeS3;
-use crate::files::{ints, parquet, texts};
+use crate::files::{ints, parquet, texts, write};
 use crate::rig::{PATIENCE, spec};
 
 /// Set for the copy of this test binary that plays the bare server.
@@ -334,6 +335,93 @@ async fn people_see_tables_and_rows() {
     assert!(
         text(&broken.stdout).contains("shop_orders")
             && text(&broken.stderr).contains("shop/broken/1.parquet")
+    );
+}
+
+/// Peak memory of a process so far, in bytes (`VmHWM`, proc(5)).
+fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kibibytes << 10
+}
+
+/// "bounded by the byte budget": memory does not grow with the data, and a decompression bomb does not grow it either.
+#[tokio::test]
+async fn memory_stays_within_the_budget_and_a_fixed_part() {
+    /// What the program takes beside `max_memory`: its code, threads, TLS, HTTP/2 windows.
+    const FIXED: u64 = 64 << 20;
+    let s3 = FakeS3::start().await;
+    let mut noise = 0_u64;
+    let mut next = || {
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        noise.cast_signed()
+    };
+    let columns: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| (name, ints((0..400_000).map(|_| next()))))
+        .into();
+    let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(100_000))
+        .build();
+    let file = write(&batch, properties);
+    assert!(file.len() > 12 << 20, "{} bytes", file.len());
+    for i in 0..40 {
+        s3.put(&format!("t/{i}.parquet"), file.clone());
+    }
+    let zeros =
+        arrow::array::RecordBatch::try_from_iter([("z", ints(std::iter::repeat_n(0, 20_000_000)))])
+            .unwrap();
+    let bomb = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_compression(parquet::basic::Compression::ZSTD(
+            parquet::basic::ZstdLevel::default(),
+        ))
+        .set_max_row_group_row_count(None)
+        .set_data_page_size_limit(usize::MAX)
+        .set_data_page_row_count_limit(usize::MAX)
+        .build();
+    let bomb = write(&zeros, bomb);
+    assert!(
+        bomb.len() < 200_000,
+        "{} bytes stand for 160 MB in one page",
+        bomb.len()
+    );
+    s3.put("bomb/x.parquet", bomb);
+
+    let server = serve(&["--address", "127.0.0.1:0"]);
+    let mut client = Client::connect(&server.address()).await.unwrap();
+    let mut spec = spec(&s3.endpoint());
+    spec["max_memory"] = "32MiB".into();
+    spec["rows_per_record"] = 10_000.into();
+    client.init(&spec, false).await.unwrap();
+    let mut stream = client.sync(SyncOptions::default()).await.unwrap();
+    let mut rows = 0;
+    let end = loop {
+        match stream.next().await {
+            Ok(Some(Received::Insert(batch))) => rows += batch.num_rows(),
+            Ok(Some(_)) => {}
+            Ok(None) => break None,
+            Err(status) => break Some(status),
+        }
+    };
+    assert_eq!(rows, 40 * 400_000);
+    let end = end.expect("the bomb fails");
+    assert!(
+        end.message().contains("bomb/x.parquet") && end.message().contains("max_memory"),
+        "{end:?}"
+    );
+    let peak = peak_memory(server.child.id());
+    assert!(
+        peak < (32 << 20) + FIXED,
+        "{} MiB for {} MiB of objects",
+        peak >> 20,
+        40 * file.len() >> 20
     );
 }
 
