@@ -352,8 +352,9 @@ fn peak_memory(process: u32) -> u64 {
 /// "bounded by the byte budget": memory does not grow with the data, and a decompression bomb does not grow it either.
 #[tokio::test]
 async fn memory_stays_within_the_budget_and_a_fixed_part() {
-    /// What the program takes beside `max_memory`: its code, threads, TLS, HTTP/2 windows.
-    const FIXED: u64 = 64 << 20;
+    /// What the program takes beside `max_memory`: code, threads, connections, and what glibc's allocator keeps of freed
+    /// blocks in each thread's arena, which is the larger part (with one arena the peak is 50 MiB lower).
+    const FIXED: u64 = 160 << 20;
     let s3 = FakeS3::start().await;
     let mut noise = 0_u64;
     let mut next = || {
