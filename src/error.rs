@@ -92,11 +92,12 @@ impl ObjectFailure {
         } else {
             ""
         };
-        format!(
-            "s3://{bucket}/{}{half}: {}",
-            self.key.escape_debug(),
-            chain(&self.error)
-        )
+        let reason = chain(&self.error);
+        // Errors of the store name the object themselves.
+        match &self.error {
+            ObjectError::Store(error) if error.key.is_some() => format!("{reason}{half}"),
+            _ => format!("s3://{bucket}/{}{half}: {reason}", self.key.escape_debug()),
+        }
     }
 }
 

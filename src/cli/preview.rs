@@ -48,6 +48,8 @@ pub(super) async fn run(args: &PreviewArgs) -> anyhow::Result<()> {
             None => break,
         }
     }
-    print(&format!("{}\n", pretty_format_batches(&batches)?))?;
+    if failure.is_none() || !batches.is_empty() {
+        print(&format!("{}\n", pretty_format_batches(&batches)?))?;
+    }
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }

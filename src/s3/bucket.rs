@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{ObjectStorageClass, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -20,6 +22,7 @@ pub struct Bucket(Arc<Inner>);
 struct Inner {
     name: String,
     region: String,
+    endpoint: Option<Arc<str>>,
     client: Client,
     /// One permit a request, held until its body ended.
     requests: Semaphore,
@@ -36,6 +39,7 @@ impl Bucket {
         Ok(Self(Arc::new(Inner {
             name: config.bucket.clone(),
             region: connected.region,
+            endpoint: config.endpoint.as_deref().map(Arc::from),
             client: connected.client,
             requests: Semaphore::new(config.max_requests.get().min(Semaphore::MAX_PERMITS)),
             counters,
@@ -77,8 +81,7 @@ impl Bucket {
             .key(&*key)
             .send()
             .await;
-        let answer =
-            answer.map_err(|e| Error::from_sdk(Operation::Head, self.name(), e).at(&key))?;
+        let answer = answer.map_err(|e| self.failed(Operation::Head, e).at(&key))?;
         let size = answer
             .content_length()
             .and_then(|size| u64::try_from(size).ok());
@@ -105,6 +108,14 @@ impl Bucket {
     /// Lists at most one key: tells whether bucket, endpoint and credentials go together. An empty bucket is fine.
     pub async fn probe(&self, prefix: &str) -> Result<(), Error> {
         self.page(prefix, None, 1).await.map(drop)
+    }
+
+    /// An error of a request on this bucket.
+    pub(super) fn failed<E>(&self, op: Operation, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        Error::from_sdk(op, self.name(), error).via(self.0.endpoint.as_ref())
     }
 
     pub(super) fn client(&self) -> &Client {

@@ -81,7 +81,9 @@ pub struct Error {
     /// With which object.
     pub key: Option<Arc<str>>,
     /// With which bytes of it.
-    pub range: Option<Range<u64>>,
+    pub range: Option<Box<Range<u64>>>,
+    /// At which endpoint, if the user named one.
+    pub endpoint: Option<Arc<str>>,
     /// What went wrong.
     pub kind: ErrorKind,
     /// By which AWS support, and a store's own log, find the request.
@@ -97,6 +99,7 @@ impl Error {
             bucket: bucket.into(),
             key: None,
             range: None,
+            endpoint: None,
             kind,
             request_id: None,
             source: None,
@@ -110,9 +113,16 @@ impl Error {
         }
     }
 
+    pub(super) fn via(self, endpoint: Option<&Arc<str>>) -> Self {
+        Self {
+            endpoint: endpoint.map(Arc::clone),
+            ..self
+        }
+    }
+
     pub(super) fn within(self, range: &Range<u64>) -> Self {
         Self {
-            range: Some(range.clone()),
+            range: Some(Box::new(range.clone())),
             ..self
         }
     }
@@ -246,6 +256,7 @@ impl fmt::Display for Error {
             || format!("s3://{bucket}"),
             |key| format!("s3://{bucket}/{}", key.escape_debug()),
         );
+        let store = self.endpoint.as_deref().unwrap_or("AWS");
         match &self.kind {
             ErrorKind::NoSuchBucket => write!(
                 f,
@@ -294,11 +305,11 @@ impl fmt::Display for Error {
             ErrorKind::Truncated { want, got } => write!(f, "{place} ended after {got} of {want} bytes"),
             ErrorKind::Timeout => write!(
                 f,
-                "no answer for {place} in time: check endpoint, region and network"
+                "no answer for {place} from {store} in time: check endpoint, region and network"
             ),
             ErrorKind::Unreachable => write!(
                 f,
-                "cannot connect to the store of {place}: check endpoint, region and network"
+                "cannot connect to {store} for {place}: check endpoint, region and network"
             ),
             ErrorKind::InvalidConfig(what) => write!(f, "cannot open bucket {bucket:?}: {what}"),
             ErrorKind::BadResponse(what) => write!(f, "bad answer of the store for {place}: {what}"),

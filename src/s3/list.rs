@@ -108,7 +108,7 @@ impl Bucket {
             .set_continuation_token(token.map(str::to_owned))
             .send()
             .await
-            .map_err(|e| Error::from_sdk(Operation::List, self.name(), e))
+            .map_err(|e| self.failed(Operation::List, e))
     }
 }
 

@@ -144,7 +144,7 @@ impl Bucket {
             .send()
             .await
             .map_err(|e| {
-                Error::from_sdk(Operation::Get, self.name(), e)
+                self.failed(Operation::Get, e)
                     .at(&object.key)
                     .within(&range)
             })

@@ -11,8 +11,8 @@ use super::Discovery;
 use crate::error::{ObjectError, ObjectFailure, store_failure};
 use crate::s3::Bucket;
 
-/// Failed objects that the final error names; all are in the log.
-const NAMED: usize = 10;
+/// Bytes of failed objects' lines in the final error, which travels in an HTTP/2 header; all of them are in the log.
+const NAMED_BYTES: usize = 2048;
 /// Time between two log lines of a long sync.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,11 +41,19 @@ struct Count {
 
 /// The end of a sync in which objects failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{failed} of {of} objects failed, and nothing is deleted as stale: {}{}", named.join("; "), if *failed as usize > named.len() { "; and others, all in the log" } else { "" })]
-struct ObjectsFailed {
-    failed: u32,
-    of: usize,
-    named: Vec<String>,
+enum ObjectsFailed {
+    #[error("{failed} of {of} objects failed, and nothing is deleted as stale: {named}")]
+    AtTheEnd {
+        failed: u32,
+        of: usize,
+        named: String,
+    },
+    #[error("gave up after {failed} failed objects, more than max_errors ({most}): {named}")]
+    TooMany {
+        failed: u32,
+        most: u32,
+        named: String,
+    },
 }
 
 impl<'a> Report<'a> {
@@ -109,7 +117,7 @@ impl<'a> Report<'a> {
         } else {
             tracing::error!(table = &*failure.table, "object failed: {line}");
         }
-        if self.named.len() < NAMED {
+        if self.named.iter().map(String::len).sum::<usize>() < NAMED_BYTES {
             self.named.push(line);
         }
         match self.max_errors {
@@ -150,12 +158,26 @@ impl<'a> Report<'a> {
     }
 
     fn verdict(&self) -> Failure {
-        let error = ObjectsFailed {
-            failed: self.failed,
-            of: self.objects,
-            named: self.named.clone(),
-        };
-        Failure::new(FailureKind::Data, error)
+        let mut named = self.named.join("; ");
+        if self.failed as usize > self.named.len() {
+            named.push_str("; and others, all in the log");
+        }
+        let failed = self.failed;
+        Failure::new(
+            FailureKind::Data,
+            match self.max_errors {
+                Some(most) if failed > most => ObjectsFailed::TooMany {
+                    failed,
+                    most,
+                    named,
+                },
+                _ => ObjectsFailed::AtTheEnd {
+                    failed,
+                    of: self.objects,
+                    named,
+                },
+            },
+        )
     }
 }
 

@@ -379,7 +379,7 @@ async fn a_body_that_always_breaks_is_an_error_after_a_few_attempts() {
     let error = bucket.read(&object, 0..10).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Truncated { want: 10, got: 0 });
     assert_eq!(
-        (error.key.as_deref(), error.range.clone()),
+        (error.key.as_deref(), error.range.as_deref().cloned()),
         (Some("dir/key"), Some(0..10))
     );
     assert!(std::error::Error::source(&error).is_some());
