@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cq_plugin::{Failure, FailureKind, WireError};
+use cq_plugin::{Failure, FailureKind, WireError, chain};
 
 use crate::batch::BatchError;
 use crate::format::FormatError;
@@ -99,22 +99,6 @@ impl ObjectFailure {
             _ => format!("s3://{bucket}/{}{half}: {reason}", self.key.escape_debug()),
         }
     }
-}
-
-/// An error with its causes, each once.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let part = cause.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// A store error that ends the call, by what the user can do about it.

@@ -13,10 +13,10 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use arrow::error::ArrowError;
-use cq_plugin::extension::Extension;
 
 use crate::identity::RowIds;
 
+mod json;
 mod measure;
 #[cfg(test)]
 mod tests;
@@ -89,7 +89,7 @@ impl Shaper {
                 1 => new_null_array(field.data_type(), rows),
                 _ => match batch.column_by_name(field.name()) {
                     Some(column) => {
-                        check_json(column, field, first_row)?;
+                        json::check(column, field, first_row)?;
                         conform(column, field).map_err(|source| BatchError::Value {
                             column: field.name().clone(),
                             first_row,
@@ -136,6 +136,7 @@ fn conform(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
                 *sorted,
             )?)
         }
+        (DataType::List(item), DataType::Binary) => json::text(array, item)?,
         // There is no direct way from a text view to bytes.
         (DataType::Utf8View, DataType::Binary) => {
             cast(&cast(array, &DataType::Utf8)?, &DataType::Binary)?
@@ -197,32 +198,4 @@ fn window(offsets: &OffsetBuffer<i32>, values: &ArrayRef) -> (OffsetBuffer<i32>,
         OffsetBuffer::from_lengths(lengths),
         values.slice(first, last - first),
     )
-}
-
-/// CloudQuery's JSON columns must hold JSON, which destinations parse; a file only claims that they do.
-fn check_json(array: &ArrayRef, field: &Field, first_row: u64) -> Result<(), BatchError> {
-    if Extension::of(field) != Some(Extension::Json) {
-        return Ok(());
-    }
-    let text: Box<dyn Iterator<Item = Option<&[u8]>>> = match array.data_type() {
-        DataType::Utf8View => Box::new(
-            array
-                .as_string_view()
-                .iter()
-                .map(|value| value.map(str::as_bytes)),
-        ),
-        DataType::BinaryView => Box::new(array.as_binary_view().iter()),
-        _ => return Ok(()),
-    };
-    for (row, value) in (first_row..).zip(text) {
-        let Some(value) = value else { continue };
-        serde_json::from_slice::<serde::de::IgnoredAny>(value).map_err(|source| {
-            BatchError::Json {
-                column: field.name().clone(),
-                row,
-                source,
-            }
-        })?;
-    }
-    Ok(())
 }

@@ -190,6 +190,42 @@ fn text_too_wide_for_number_types_keeps_its_digits() {
     );
 }
 
+/// A list of lists is JSON in the table: no SQL destination has a type for it.
+#[test]
+fn lists_of_lists_become_json() {
+    let innermost: ArrayRef = Arc::new(StringViewArray::from(vec![Some("a"), None, Some("b\"")]));
+    let word = Arc::new(nullable("element", DataType::Utf8View));
+    let inner = ListArray::new(
+        Arc::clone(&word),
+        OffsetBuffer::from_lengths([2, 0, 1]),
+        innermost,
+        None,
+    );
+    let middle = Arc::new(nullable("element", DataType::List(word)));
+    let nulls = NullBuffer::from(vec![true, false, true]);
+    let outer = ListArray::new(
+        middle,
+        OffsetBuffer::from_lengths([2, 0, 1]),
+        Arc::new(inner),
+        Some(nulls),
+    );
+    let field = crate::types::table_field(&nullable("l", outer.data_type().clone())).unwrap();
+    assert_eq!(Extension::of(&field), Some(Extension::Json));
+    let shaped = shaper(vec![field])
+        .shape(&batch(vec![("l", Arc::new(outer))]).slice(0, 3), 0)
+        .unwrap();
+    let texts: Vec<_> = shaped
+        .column(2)
+        .as_binary::<i32>()
+        .iter()
+        .map(|t| t.map(|t| std::str::from_utf8(t).unwrap()))
+        .collect();
+    assert_eq!(
+        texts,
+        [Some(r#"[["a",null],[]]"#), None, Some(r#"[["b\""]]"#)]
+    );
+}
+
 /// "an oversized batch is split, an oversized single row is an error that names object and row" (semantics 8)
 #[test]
 fn an_oversized_row_is_an_error() {

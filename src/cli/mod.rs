@@ -13,9 +13,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use cq_plugin::cli::{ServeArgs, env_flags};
-use cq_plugin::{Failure, FailureKind};
+use cq_plugin::{Failure, FailureKind, chain};
 
-use crate::error::chain;
 use crate::source::{S3Session, S3Source, info};
 use crate::spec::{Settings, SpecError};
 

@@ -59,20 +59,26 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.cause.to_string();
-        f.write_str(&text)?;
-        let mut next = self.cause.source();
-        while let Some(error) = next {
-            let cause = error.to_string();
-            // Some libraries print their source themselves.
-            if !text.ends_with(&cause) {
-                write!(f, ": {cause}")?;
-            }
-            text = cause;
-            next = error.source();
-        }
-        Ok(())
+        f.write_str(&chain(self.cause.as_ref()))
     }
+}
+
+/// An error and its causes in one line, each once: some libraries print their source themselves.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !last.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        last = cause;
+        next = error.source();
+    }
+    text
 }
 
 impl fmt::Debug for Failure {

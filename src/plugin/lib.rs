@@ -29,7 +29,7 @@ mod table;
 pub mod testing;
 mod wire;
 
-pub use error::{Failure, FailureKind};
+pub use error::{Failure, FailureKind, chain};
 pub use listener::Listener;
 pub use selection::{Selection, SelectionError};
 pub use serve::{ServeError, run, serve};

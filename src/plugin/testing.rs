@@ -1,7 +1,7 @@
 //! A typed client of a plugin, for tests and examples: in the same process, over TCP or over a Unix socket. It checks
 //! what it reads the way the CloudQuery CLI ought to.
 
-use std::io::{self, Cursor};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::pb::discovery_v1::discovery_client::DiscoveryClient;
 use crate::pb::plugin as pb;
 use crate::pb::plugin::plugin_client::PluginClient;
 use crate::service::MAX_MESSAGE_BYTES;
-use crate::wire::WireError;
+use crate::wire::{WireError, read_batch};
 use crate::{Backend, Shard, Source};
 
 /// What an in-memory connection holds before the writer waits.
@@ -300,7 +300,9 @@ impl SyncStream {
         };
         Ok(Some(match response.message {
             Some(Wire::MigrateTable(message)) => Received::Migrate(read_schema(&message.table)?),
-            Some(Wire::Insert(message)) => Received::Insert(read_batch(&message.record)?),
+            Some(Wire::Insert(message)) => {
+                Received::Insert(read_batch(&message.record).map_err(|e| unreadable(&e))?)
+            }
             Some(Wire::Error(message)) => Received::Error {
                 table: message.table_name,
                 error: message.error,
@@ -321,26 +323,12 @@ impl SyncStream {
     }
 }
 
-fn read(bytes: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>), WireError> {
-    let reader = StreamReader::try_new(Cursor::new(bytes), None)?;
-    let schema = reader.schema();
-    Ok((schema, reader.collect::<Result<_, _>>()?))
-}
-
 fn read_schema(bytes: &Bytes) -> Result<SchemaRef, Status> {
-    let (schema, batches) = read(bytes).map_err(|e| unreadable(&e))?;
-    if !batches.is_empty() {
-        return Err(Status::data_loss("a table comes with record batches"));
-    }
-    Ok(schema)
-}
-
-fn read_batch(bytes: &Bytes) -> Result<RecordBatch, Status> {
-    let (_, batches) = read(bytes).map_err(|e| unreadable(&e))?;
-    let count = batches.len();
-    match <[RecordBatch; 1]>::try_from(batches) {
-        Ok([batch]) => Ok(batch),
-        Err(_) => Err(unreadable(&WireError::Batches(count))),
+    let mut reader =
+        StreamReader::try_new(bytes.as_ref(), None).map_err(|e| unreadable(&e.into()))?;
+    match reader.next() {
+        None => Ok(reader.schema()),
+        Some(_) => Err(Status::data_loss("a table comes with record batches")),
     }
 }
 

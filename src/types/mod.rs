@@ -60,7 +60,14 @@ fn at_path(field: &Field, path: &str) -> Result<Field, Unmappable> {
         | DataType::LargeList(inner)
         | DataType::ListView(inner)
         | DataType::LargeListView(inner)
-        | DataType::FixedSizeList(inner, _) => DataType::List(child(inner, "item")?),
+        | DataType::FixedSizeList(inner, _) => {
+            let item = child(inner, "item")?;
+            if matches!(item.data_type(), DataType::List(_)) {
+                // A list of lists: CloudQuery's PostgreSQL destination fails on one, BigQuery has none. All take JSON.
+                return Ok(Extension::Json.field(field.name(), field.is_nullable()));
+            }
+            DataType::List(item)
+        }
         DataType::Struct(fields) if !fields.is_empty() => {
             let fields = fields.iter().map(|inner| child(inner, inner.name()));
             DataType::Struct(fields.collect::<Result<Fields, _>>()?)

@@ -104,7 +104,7 @@ def types_columns():
         Column("c_list", pa.list_(pa.int64()), [[], [1, None, -3], None, [2**62]], "bigint[]"),
         Column("c_large_list", pa.large_list(pa.utf8()), [[], ["a", None, "ü"], None, [""]], "text[]"),
         Column("c_fixed_list", pa.list_(pa.int32(), 2), [[1, 2], [None, 4], None, [-1, 0]], "integer[]"),
-        Column("c_list_of_list", pa.list_(pa.list_(pa.int32())), [[[1, 2], [3, 4]], [[5]], None, [[6], [7]]], "integer[]"),
+        Column("c_list_of_list", pa.list_(pa.list_(pa.int32())), [[[1, 2], [3, 4]], [[5], []], None, [[6], None]], "jsonb"),
         Column("c_list_of_dictionary", pa.list_(pa.dictionary(pa.int32(), pa.utf8())), [["x", "y"], [], None, ["x", None]],
                "text[]"),
     ]
@@ -149,6 +149,8 @@ def nested_columns():
         Nested("c_map_of_dictionary", pa.map_(pa.utf8(), pa.dictionary(pa.int32(), pa.utf8())),
                [[("a", "x"), ("b", None)], [], None, [("c", "x")]], "text",
                [[{"key": "a", "value": "x"}, {"key": "b", "value": None}], [], None, [{"key": "c", "value": "x"}]]),
+        Nested("c_list_of_map", pa.list_(scores), [[[("a", 1)], []], [], None, [None]], "text[]",
+               [[[{"key": "a", "value": 1}], []], [], None, [None]]),
         Nested("c_list_of_struct", pa.list_(pa.struct([("n", pa.int64())])), [[{"n": 1}, {"n": None}], [], None, [{"n": 3}]],
                "text[]"),
     ]

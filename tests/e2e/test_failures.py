@@ -47,9 +47,8 @@ def test_a_bad_object_fails_alone(over_grpc, bucket, database, kind):
     result = over_grpc.sync(expect=1)
     assert "mixed/2.parquet" in result.out, "the message names the object"
     assert "good.parquet" not in result.out and "mixed/1.parquet" not in result.out, "and only that object"
-    assert database.count("a") == 5 and database.count("z") == 5
-    ids = {r["id"] for r in database.rows("mixed")}
-    assert set(range(10, 15)) | set(range(90000, 90005)) <= ids
+    for table, rows in {"a": 5, "z": 5, "mixed": 10}.items():
+        over_grpc.check_rest(table, rows)
     # The plugin is as good as new.
     bucket.delete("mixed/2.parquet")
     over_grpc.sync()
@@ -67,8 +66,10 @@ def test_nothing_is_deleted_after_a_failure(setup, bucket, database):
     assert "t/b.parquet" in result.out
     rows = database.rows("t")
     assert [r["id"] for r in rows] == [*range(10), *range(100, 110)]
-    assert [r["name"].split()[0] for r in rows] == ["new"] * 10 + ["old"] * 10
-    assert database.count("u") == 11, "also nothing of other tables"
+    generations = [r["name"].split()[0] for r in rows]
+    assert generations == ["new"] * 10 + ["old"] * 10 or (setup.buffers and generations == ["old"] * 20)
+    assert database.count("u") >= 10, "also nothing of other tables"
+    setup.check_rest("u", 11)
 
 
 def test_on_error_skip(setup, bucket, database):
@@ -99,7 +100,7 @@ def test_every_failed_object_is_named(over_grpc, bucket, database):
     result = over_grpc.sync(expect=1)
     for n in range(4):
         assert f"t{n}/bad.parquet" in result.out
-    assert database.count("t") == 5
+    over_grpc.check_rest("t", 5)
 
 
 def test_a_file_that_disagrees_fails_alone(over_grpc, bucket, database):
@@ -109,8 +110,9 @@ def test_a_file_that_disagrees_fails_alone(over_grpc, bucket, database):
     bucket.put_table("u/a.parquet", data.simple(0, 3))
     result = over_grpc.sync(expect=1)
     assert "t/b.parquet" in result.out and "v" in result.out
-    assert database.count("u") == 3
-    assert [(r["id"], r["v"]) for r in database.rows("t")] == [(1, "x"), (2, "y")]
+    over_grpc.check_rest("u", 3)
+    over_grpc.check_rest("t", 2)
+    assert database.columns("t")["v"] == "text"
 
 
 def test_a_glacier_object_fails_alone(over_grpc, bucket, database):
@@ -119,7 +121,7 @@ def test_a_glacier_object_fails_alone(over_grpc, bucket, database):
     bucket.put("t/cold.parquet", GOOD, StorageClass="GLACIER")
     result = over_grpc.sync(expect=1)
     assert "t/cold.parquet" in result.out and "archived" in result.out
-    assert database.count("t") == 3
+    over_grpc.check_rest("t", 3)
 
 
 def test_a_column_name_twice(over_grpc, bucket, database):
@@ -128,19 +130,15 @@ def test_a_column_name_twice(over_grpc, bucket, database):
     bucket.put_table("twice/a.parquet", pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["same", "same"]))
     result = over_grpc.sync(expect=1)
     assert "twice/a.parquet" in result.out and "same" in result.out
-    assert database.count("t") == 3
+    over_grpc.check_rest("t", 3)
 
 
-def test_a_type_that_cannot_be_mapped(over_grpc, bucket, database):
-    """10. What cannot be mapped is an error that names the column. (Or the column of nothing lands as nothing.)"""
-    bucket.put_table("t/a.parquet", data.simple(0, 3))
+def test_a_column_of_nothing(over_grpc, bucket, database):
+    """10. A column without a value in any file is text without a value."""
     bucket.put_table("u/a.parquet", pa.table({"id": [1, 2], "nothing": pa.nulls(2)}))
-    result = over_grpc.run("sync")
-    assert database.count("t") == 3
-    if result.code == 0:
-        assert [r["nothing"] for r in database.rows("u")] == [None, None]
-    else:
-        assert "u/a.parquet" in result.out and "nothing" in result.out
+    over_grpc.sync()
+    assert [r["nothing"] for r in database.rows("u")] == [None, None]
+    assert database.columns("u")["nothing"] == "text"
 
 
 def test_an_empty_bucket(setup):
@@ -203,4 +201,4 @@ def test_an_oversized_row(over_grpc, bucket, database):
     bucket.put_table("huge/a.parquet", table, compression="zstd", use_dictionary=False, write_statistics=False)
     result = over_grpc.sync(expect=1, max_memory="1GiB")
     assert "huge/a.parquet" in result.out and "row" in result.out
-    assert database.count("ok") == 1
+    over_grpc.check_rest("ok", 1)

@@ -56,20 +56,6 @@ def test_every_safe_type(setup, bucket, database):
     assert all(r["_cq_parent_id"] is None and r["_cq_source_name"] == "s3" for r in rows)
 
 
-def test_the_same_types_with_cloudquerys_own_destination(destination, over_grpc, bucket, database):
-    """CloudQuery destinations (postgresql) run for real. Our stand-in shows that the rows are right; only
-    the original shows that CloudQuery's Arrow reader and type mapping agree."""
-    if destination["registry"] != "local":
-        pytest.fail(
-            "CloudQuery's PostgreSQL destination is missing: build github.com/cloudquery/cloudquery/plugins/destination/"
-            "postgresql (a Go module, from a module proxy that serves it) and set CQ_PG_DESTINATION to the binary",
-            pytrace=False)
-    columns = data.types_columns()
-    bucket.put_table("types/all.parquet", data.types_table(columns))
-    over_grpc.sync()
-    check(database, "types", columns)
-
-
 DURATIONS = {f"c_duration_{unit}" for unit in ("s", "ms", "us", "ns")}
 
 

@@ -422,7 +422,7 @@ async fn memory_stays_within_the_budget_and_a_fixed_part() {
         peak < (32 << 20) + FIXED,
         "{} MiB for {} MiB of objects",
         peak >> 20,
-        40 * file.len() >> 20
+        (40 * file.len()) >> 20
     );
 }
 
