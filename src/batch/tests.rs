@@ -1,5 +1,6 @@
 use arrow::array::{BinaryViewArray, Int32Array, Int64Array, StringArray, StringViewArray};
 use arrow::buffer::NullBuffer;
+use cq_plugin::extension::Extension;
 use cq_plugin::{Column, Table, id_column, parent_id_column};
 use proptest::prelude::*;
 
