@@ -47,8 +47,11 @@ def test_a_bad_object_fails_alone(over_grpc, bucket, database, kind):
     result = over_grpc.sync(expect=1)
     assert "mixed/2.parquet" in result.out, "the message names the object"
     assert "good.parquet" not in result.out and "mixed/1.parquet" not in result.out, "and only that object"
-    for table, rows in {"a": 5, "z": 5, "mixed": 10}.items():
-        over_grpc.check_rest(table, rows)
+    over_grpc.check_rest("a", 5)
+    over_grpc.check_rest("z", 5)
+    # A file that breaks in its middle has rows here as well: what was decoded before it broke.
+    ids = {r["id"] for r in database.rows("mixed")}
+    assert over_grpc.buffers or set(range(10, 15)) | set(range(90000, 90005)) <= ids
     # The plugin is as good as new.
     bucket.delete("mixed/2.parquet")
     over_grpc.sync()
