@@ -47,8 +47,8 @@ pub enum ObjectError {
 pub enum Scope {
     /// This object only: the others go on.
     Object,
-    /// Every object would fail the same way: the sync ends.
-    Sync,
+    /// Perhaps the whole store, which tells when it is asked for something else.
+    Store,
 }
 
 impl ObjectError {
@@ -64,39 +64,48 @@ impl ObjectError {
             | ErrorKind::BadCredentials
             | ErrorKind::WrongRegion { .. }
             | ErrorKind::Unreachable
-            | ErrorKind::InvalidConfig(_) => Scope::Sync,
+            | ErrorKind::InvalidConfig(_) => Scope::Store,
             _ => Scope::Object,
         }
     }
 }
 
-/// A failed object.
+/// A failed object: what is said of it. There may be millions, so the error itself, with the answer of the store in it,
+/// is not kept.
 #[derive(Debug)]
 pub struct ObjectFailure {
     /// Its table, empty if it has none.
     pub table: Arc<str>,
-    /// Its key.
-    pub key: Arc<str>,
+    /// Key and reason in one line.
+    pub line: String,
     /// Whether rows of it were sent already: such a failure is never tolerated.
     pub half_read: bool,
-    /// Why.
-    pub error: ObjectError,
 }
 
 impl ObjectFailure {
-    /// The failure in one line, with its causes.
+    /// The failure of the object `key` of `bucket`, before any of its rows was sent.
     #[must_use]
-    pub fn line(&self, bucket: &str) -> String {
-        let half = if self.half_read {
-            " (after some of its rows were sent)"
-        } else {
-            ""
+    pub fn new(bucket: &str, table: &str, key: &str, error: &ObjectError) -> Self {
+        let reason = chain(error);
+        let line = match error {
+            // Errors of the store name the object themselves.
+            ObjectError::Store(error) if error.key.is_some() => reason,
+            _ => format!("s3://{bucket}/{}: {reason}", key.escape_debug()),
         };
-        let reason = chain(&self.error);
-        // Errors of the store name the object themselves.
-        match &self.error {
-            ObjectError::Store(error) if error.key.is_some() => format!("{reason}{half}"),
-            _ => format!("s3://{bucket}/{}{half}: {reason}", self.key.escape_debug()),
+        Self {
+            table: table.into(),
+            line,
+            half_read: false,
+        }
+    }
+
+    /// The same after some of its rows were sent.
+    #[must_use]
+    pub fn half_read(self) -> Self {
+        Self {
+            line: format!("{} (after some of its rows were sent)", self.line),
+            half_read: true,
+            ..self
         }
     }
 }

@@ -93,13 +93,9 @@ impl S3Session {
 impl Session for S3Session {
     async fn tables(&self, selection: &Selection) -> Result<Vec<Table>, Failure> {
         let engine = self.engine().await?;
-        let found = engine.discover(selection).await?;
+        let found = engine.discover(selection, None).await?;
         for failure in &found.failures {
-            tracing::warn!(
-                table = &*failure.table,
-                "object left out: {}",
-                failure.line(engine.bucket())
-            );
+            tracing::warn!(table = &*failure.table, "object left out: {}", failure.line);
         }
         Ok(found.tables.into_iter().map(|found| found.table).collect())
     }

@@ -4,6 +4,7 @@
 //! Files are decoded with text and binary as views into their pages, so that the true size of rows is known before
 //! anything of that size exists. A batch is first cut by that size and only then given its final types.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,6 +14,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use arrow::error::ArrowError;
+use cq_plugin::extension::Extension;
 
 use crate::identity::RowIds;
 
@@ -65,40 +67,61 @@ pub enum BatchError {
     Arrow(#[from] ArrowError),
 }
 
+/// `_cq_id` and `_cq_parent_id`, which stand in front.
+const OWN_COLUMNS: usize = 2;
+
 /// Gives an object's rows the shape of their table.
 #[derive(Debug, Clone)]
 pub struct Shaper {
     table: SchemaRef,
+    /// For each data column of the table, its position in the file's batches.
+    positions: Vec<Option<usize>>,
     ids: RowIds,
 }
 
 impl Shaper {
-    /// For rows of the object that `ids` names; `table` is the table's schema with CloudQuery's two columns in front.
+    /// For rows of the object that `ids` names, in batches with the columns `file`; `table` is the table's schema with
+    /// CloudQuery's two columns in front.
     #[must_use]
-    pub fn new(table: SchemaRef, ids: RowIds) -> Self {
-        Self { table, ids }
+    pub fn new(table: SchemaRef, file: &Fields, ids: RowIds) -> Self {
+        let named: HashMap<&str, usize> = (0..)
+            .zip(file)
+            .map(|(i, field)| (field.name().as_str(), i))
+            .collect();
+        let data = table.fields().iter().skip(OWN_COLUMNS);
+        let positions = data
+            .map(|field| named.get(field.name().as_str()).copied())
+            .collect();
+        Self {
+            table,
+            positions,
+            ids,
+        }
     }
 
     /// `batch` in the table's columns and types; `first_row` is the number of its first row in the object.
     pub fn shape(&self, batch: &RecordBatch, first_row: u64) -> Result<RecordBatch, BatchError> {
         let rows = batch.num_rows();
-        let mut columns = Vec::with_capacity(self.table.fields().len());
-        for (i, field) in self.table.fields().iter().enumerate() {
-            columns.push(match i {
-                0 => self.ids.column(first_row, rows)?,
-                1 => new_null_array(field.data_type(), rows),
-                _ => match batch.column_by_name(field.name()) {
-                    Some(column) => {
-                        json::check(column, field, first_row)?;
-                        conform(column, field).map_err(|source| BatchError::Value {
-                            column: field.name().clone(),
-                            first_row,
-                            data_type: field.data_type().to_string(),
-                            source,
-                        })?
-                    }
-                    None => new_null_array(field.data_type(), rows),
-                },
+        let parent = new_null_array(&Extension::Uuid.storage(), rows);
+        let mut columns = vec![self.ids.column(first_row, rows)?, parent];
+        for (field, position) in self
+            .table
+            .fields()
+            .iter()
+            .skip(OWN_COLUMNS)
+            .zip(&self.positions)
+        {
+            columns.push(match position.and_then(|at| batch.columns().get(at)) {
+                Some(column) => {
+                    json::check(column, field, first_row)?;
+                    conform(column, field).map_err(|source| BatchError::Value {
+                        column: field.name().clone(),
+                        first_row,
+                        data_type: field.data_type().to_string(),
+                        source,
+                    })?
+                }
+                None => new_null_array(field.data_type(), rows),
             });
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.table), columns)?)

@@ -1,12 +1,21 @@
 use arrow::array::{BinaryViewArray, Int32Array, Int64Array, StringArray, StringViewArray};
 use arrow::buffer::NullBuffer;
-use cq_plugin::extension::Extension;
 use cq_plugin::{Column, Table, id_column, parent_id_column};
 use proptest::prelude::*;
 
 use super::*;
 
-fn shaper(columns: Vec<Field>) -> Shaper {
+/// A table, and the shaper that a file of the batch's columns would get.
+struct Shape(SchemaRef);
+
+impl Shape {
+    fn shape(&self, batch: &RecordBatch, first_row: u64) -> Result<RecordBatch, BatchError> {
+        let ids = RowIds::new("b", "k");
+        Shaper::new(Arc::clone(&self.0), batch.schema().fields(), ids).shape(batch, first_row)
+    }
+}
+
+fn shaper(columns: Vec<Field>) -> Shape {
     let data = columns.into_iter().map(Column::new);
     let table = Table::new(
         "t",
@@ -15,7 +24,7 @@ fn shaper(columns: Vec<Field>) -> Shaper {
             .chain(data)
             .collect(),
     );
-    Shaper::new(table.schema(), RowIds::new("b", "k"))
+    Shape(table.schema())
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {

@@ -33,7 +33,7 @@ enum Format {
 /// Prints the tables; objects that cannot be read are named on stderr and make it fail.
 pub(super) async fn run(args: &TablesArgs) -> anyhow::Result<()> {
     let engine = args.spec.session()?.engine().await?;
-    let found = progress::shown(&engine, engine.discover(&Selection::all())).await?;
+    let found = progress::shown(&engine, engine.discover(&Selection::all(), None)).await?;
     let text = match args.format {
         Format::Text => found.tables.iter().map(text).collect(),
         Format::Json => format!("{:#}\n", found.tables.iter().map(value).collect::<Value>()),
@@ -43,7 +43,7 @@ pub(super) async fn run(args: &TablesArgs) -> anyhow::Result<()> {
         complain("no tables: the bucket holds no Parquet object under this prefix");
     }
     for failure in &found.failures {
-        complain(&failure.line(engine.bucket()));
+        complain(&failure.line);
     }
     match found.failures.len() {
         0 => Ok(()),

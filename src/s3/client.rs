@@ -12,6 +12,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{
     Region, SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
 };
@@ -95,6 +96,13 @@ pub(super) async fn connect(config: &Config, counters: &Arc<Counters>) -> Result
     })?;
     let sdk = with_role(load(config).await, config).await;
     let mut builder = aws_sdk_s3::config::Builder::from(&sdk)
+        .retry_partition(
+            // The SDK's default is a budget of retries for the whole client, which fifty readers use up in one blip.
+            // Attempts and pauses of each request are bounded already.
+            RetryPartition::custom("cq-source-s3")
+                .token_bucket(TokenBucket::unlimited())
+                .build(),
+        )
         .force_path_style(config.path_style)
         // For the bodies that the SDK reads itself (listings). Ours have an earlier limit, typed, in `read.rs`.
         .stalled_stream_protection(

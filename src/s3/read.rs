@@ -42,13 +42,17 @@ impl Bucket {
     /// Exactly the bytes `range` of the generation `object`, or an error; nothing for an empty range, without a request.
     ///
     /// The answer is one buffer, which is allocated at once: the caller bounds `range`. Long ranges are read in parts side by side.
-    /// A range beyond the object's end is [`ErrorKind::Truncated`], also without a request.
+    /// A range beyond the object's end is [`ErrorKind::Truncated`] and an archived object is [`ErrorKind::Archived`], both
+    /// without a request.
     pub async fn read(&self, object: &Object, range: Range<u64>) -> Result<Bytes, Error> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let want = range.end - range.start;
         let error = |kind| self.get_error(object, &range, kind);
+        if object.archived {
+            return Err(error(ErrorKind::Archived));
+        }
         if range.end > object.size {
             let got = object.size.saturating_sub(range.start);
             return Err(error(ErrorKind::Truncated { want, got }));
@@ -73,14 +77,16 @@ impl Bucket {
         Ok(whole.freeze())
     }
 
-    /// The bytes of all `ranges`, in their order. Ranges that lie close share a request, and a buffer: what is returned keeps
-    /// alive up to [`MAX_GAP`] bytes between two of them.
+    /// The bytes of all `ranges`, in their order. Ranges that lie close share a request, and a buffer, which keeps the bytes
+    /// between them alive: up to [`MAX_GAP`] each, and together no more than the ranges have themselves.
     pub async fn read_ranges(
         &self,
         object: &Object,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>, Error> {
-        let requests = coalesce(ranges, MAX_GAP).into_iter().map(async |range| {
+        let wanted: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let gap = MAX_GAP.min(wanted / (ranges.len() as u64).max(1));
+        let requests = coalesce(ranges, gap).into_iter().map(async |range| {
             let bytes = self.read(object, range.clone()).await?;
             Ok::<_, Error>((range, bytes))
         });

@@ -4,6 +4,7 @@
 //! Where types have a common wider type without loss the order of files does not matter; where they have none, the
 //! files that came first keep theirs and the later one is refused alone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, Schema, TimeUnit};
@@ -25,17 +26,22 @@ pub struct Conflict {
 #[derive(Debug, Default, Clone)]
 pub struct Merger {
     fields: Option<Fields>,
+    /// What is merged already: files of a table have few different schemas, however many there are.
+    merged: HashSet<Fields>,
 }
 
 impl Merger {
     /// Adds a file's fields; on a conflict the table stays as it was.
     pub fn add(&mut self, file: &Fields) -> Result<(), Conflict> {
+        if self.merged.contains(file) {
+            return Ok(());
+        }
         let merged = match &self.fields {
-            Some(fields) if fields == file => return Ok(()),
             Some(fields) => union(fields, file, "")?,
             None => file.clone(),
         };
         self.fields = Some(merged);
+        self.merged.insert(file.clone());
         Ok(())
     }
 

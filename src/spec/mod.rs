@@ -33,9 +33,10 @@ pub struct Spec {
     /// Format of the files; keys that do not end in `.parquet` (in any case) are skipped.
     filetype: Option<FileType>,
     /// Most rows of one record batch sent to CloudQuery (default 500).
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     rows_per_record: Option<i64>,
     /// Most objects read at the same time (default 50); a negative number means the most the plugin allows, 256.
+    #[schemars(extend("not" = {"const": 0}))]
     concurrency: Option<i64>,
     /// URL of an S3-compatible store, such as `http://localhost:9000`.
     endpoint: Option<String>,
@@ -106,7 +107,7 @@ pub enum OnError {
 
 /// A number of bytes, or text with a unit.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a number of bytes, or text such as 512MiB")]
 enum Size {
     Bytes(u64),
     Text(String),

@@ -82,7 +82,15 @@ impl Settings {
         let value = keys::prepare(value)?;
         let spec: Spec = serde_path_to_error::deserialize(value).map_err(|e| {
             let field = e.path().to_string();
-            invalid(&field, e.into_inner().to_string())
+            // Where a secret may stand, the value that the parser quotes is not repeated.
+            if field.starts_with("credentials") {
+                invalid(
+                    &field,
+                    "has the wrong type: `credentials` is an object of texts",
+                )
+            } else {
+                invalid(&field, e.into_inner().to_string())
+            }
         })?;
         spec.resolve()
     }
@@ -124,7 +132,8 @@ impl Spec {
                 "is required: the name of the bucket to read",
             ));
         }
-        if self.bucket.contains('/') || self.bucket.contains("://") {
+        // An access point's ARN has a slash.
+        if self.bucket.contains('/') && !self.bucket.starts_with("arn:") {
             return Err(invalid(
                 "bucket",
                 format!(
@@ -133,14 +142,13 @@ impl Spec {
                 ),
             ));
         }
-        if let Some(endpoint) = &self.endpoint
-            && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
-        {
+        let endpoint = self.endpoint.clone().filter(|url| !url.is_empty());
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if !endpoint.iter().all(is_url) {
+            // The text is not repeated: it may hold a password.
             return Err(invalid(
                 "endpoint",
-                format!(
-                    "{endpoint:?} is not a URL: write it as http://host:port or https://host:port"
-                ),
+                "is not a URL: write it as http://host:port or https://host:port",
             ));
         }
         let credentials = self.credentials.clone().unwrap_or_default();
@@ -182,7 +190,7 @@ impl Spec {
         Ok(s3::Config {
             bucket: self.bucket.clone(),
             region: self.region.clone().filter(|region| !region.is_empty()),
-            endpoint: self.endpoint.clone(),
+            endpoint,
             path_style: path_style.unwrap_or(false),
             no_sign_request,
             credentials: s3::Credentials {

@@ -176,6 +176,19 @@ fn errors_name_the_field_and_the_way_out() {
     );
 }
 
+/// "never a credential in any output" (semantics 22)
+#[test]
+fn errors_do_not_repeat_secrets() {
+    for spec in [
+        json!({"bucket": "b", "endpoint": "admin:hunter2@minio:9000"}),
+        json!({"bucket": "b", "credentials": "hunter2"}),
+        json!({"bucket": "b", "credentials": {"external_id": ["hunter2"]}}),
+    ] {
+        let text = refused(spec);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
 #[test]
 fn the_json_schema_agrees_with_the_parser() {
     let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
@@ -194,6 +207,16 @@ fn the_json_schema_agrees_with_the_parser() {
         (json!({"bucket": ""}), false),
         (json!({"bucket": "b", "bukcet": "b"}), false),
         (json!({"bucket": "b", "filetype": "csv"}), false),
+        (json!({"bucket": "b", "concurrency": 0}), false),
+        (
+            json!({"bucket": "b", "rows_per_record": 4_294_967_296_i64}),
+            false,
+        ),
+        (
+            json!({"bucket": "arn:aws:s3:eu-west-1:111122223333:accesspoint/ap"}),
+            true,
+        ),
+        (json!({"bucket": "b", "endpoint": ""}), true),
         (json!({"bucket": "b", "rows_per_record": 0}), false),
         (json!({"bucket": "b", "credentials": {"x": 1}}), false),
     ] {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::report::fatal;
 use super::{Engine, Progress};
 use crate::catalog::{Builder, Catalog, TableObjects};
-use crate::error::{ObjectError, ObjectFailure, Scope, store_failure};
+use crate::error::{ObjectError, ObjectFailure, store_failure};
 use crate::s3::{ErrorKind, Object};
 use crate::schema::Merger;
 
@@ -148,8 +148,13 @@ fn generation(object: &Object) -> [u8; 16] {
 }
 
 impl Engine {
-    /// Lists the bucket and learns the columns of the selected tables.
-    pub async fn discover(&self, selection: &Selection) -> Result<Discovery, Failure> {
+    /// Lists the bucket and learns the columns of the selected tables. With more failures than `most` it gives up early:
+    /// what it returns then is not all there is.
+    pub async fn discover(
+        &self,
+        selection: &Selection,
+        most: Option<u32>,
+    ) -> Result<Discovery, Failure> {
         let (catalog, mut failures) = self.list().await?;
         if catalog.tables.is_empty() {
             tracing::warn!(
@@ -171,7 +176,7 @@ impl Engine {
             &self.progress.wanted,
             selected.iter().map(|table| table.objects.len()).sum(),
         );
-        let tables = self.learn(selected, &mut failures).await?;
+        let tables = self.learn(selected, &mut failures, most).await?;
         Ok(Discovery { tables, failures })
     }
 
@@ -191,7 +196,7 @@ impl Engine {
             failures.extend(
                 page.undecodable
                     .into_iter()
-                    .map(|key| failure("", &key, ObjectError::Undecodable)),
+                    .map(|key| self.failure("", &key, &ObjectError::Undecodable)),
             );
             for object in page.objects {
                 catalog
@@ -202,7 +207,7 @@ impl Engine {
         let catalog = catalog.finish();
         for object in &catalog.unnamed {
             let origin = crate::naming::origin(&object.key).to_owned();
-            failures.push(failure("", &object.key, ObjectError::Unnamed(origin)));
+            failures.push(self.failure("", &object.key, &ObjectError::Unnamed(origin)));
         }
         for (reason, count) in &catalog.skipped {
             tracing::info!(reason = reason.text(), count, "keys skipped");
@@ -216,6 +221,7 @@ impl Engine {
         &self,
         tables: Vec<TableObjects>,
         failures: &mut Vec<ObjectFailure>,
+        most: Option<u32>,
     ) -> Result<Vec<FoundTable>, Failure> {
         let (mut learning, mut jobs) = (Vec::new(), Vec::new());
         for (table, TableObjects { name, objects, .. }) in tables.into_iter().enumerate() {
@@ -234,11 +240,13 @@ impl Engine {
                 continue;
             };
             if let Err(error) = outcome.and_then(|(object, columns)| table.add(object, &columns)) {
-                let failed = failure(&table.name, &key, error);
-                if failed.error.scope() == Scope::Sync {
-                    return Err(fatal(failed));
+                if self.ends_the_sync(&error).await {
+                    return Err(fatal(error));
                 }
-                failures.push(failed);
+                failures.push(self.failure(&table.name, &key, &error));
+                if most.is_some_and(|most| failures.len() > most as usize) {
+                    break;
+                }
             }
         }
         Ok(learning.into_iter().filter_map(Learning::finish).collect())
@@ -258,6 +266,10 @@ impl Engine {
         Ok((object, columns))
     }
 
+    fn failure(&self, table: &str, key: &str, error: &ObjectError) -> ObjectFailure {
+        ObjectFailure::new(self.bucket.name(), table, key, error)
+    }
+
     async fn columns_of(&self, object: &Object) -> Result<Columns, ObjectError> {
         if let Some(columns) = self.schemas.get(object) {
             return Ok(columns);
@@ -269,14 +281,5 @@ impl Engine {
             reserved: opened.footer.reserved().next().is_some(),
         };
         Ok(self.schemas.put(object, columns))
-    }
-}
-
-fn failure(table: &str, key: &str, error: ObjectError) -> ObjectFailure {
-    ObjectFailure {
-        table: table.into(),
-        key: key.into(),
-        half_read: false,
-        error,
     }
 }

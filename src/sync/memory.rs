@@ -17,23 +17,26 @@ pub(super) struct Plan {
     pub(super) slots: usize,
     /// Bytes of one part of a batch.
     pub(super) batch: u64,
+    /// Bytes of the footers of files being read.
+    pub(super) footers: u64,
     /// Bytes of file tails kept between discovery and reading.
     pub(super) tails: u64,
 }
 
 impl Plan {
-    /// An eighth for tails, up to three eighths for slots, the rest for row groups.
+    /// A sixteenth each for tails and footers, up to three eighths for slots, the rest for row groups.
     pub(super) fn new(max_memory: u64, cores: usize) -> Self {
-        let tails = max_memory / 8;
+        let (tails, footers) = (max_memory / 16, max_memory / 16);
         let batch = BATCH_BYTES.min(max_memory / 32);
         let slot = batch * BATCHES_PER_SLOT;
         let slots = (cores as u64 + WAITING_SLOTS)
             .min(max_memory * 3 / 8 / slot)
             .max(1);
         Self {
-            input: max_memory - tails - slots * slot,
+            input: max_memory - tails - footers - slots * slot,
             slots: usize::try_from(slots).unwrap_or(1),
             batch,
+            footers,
             tails,
         }
     }
@@ -50,7 +53,11 @@ mod tests {
             for cores in [1, 2, 8, 128] {
                 let plan = Plan::new(memory, cores);
                 let slots = plan.slots as u64 * plan.batch * BATCHES_PER_SLOT;
-                assert_eq!(plan.input + plan.tails + slots, memory, "{memory} {cores}");
+                assert_eq!(
+                    plan.input + plan.footers + plan.tails + slots,
+                    memory,
+                    "{memory} {cores}"
+                );
                 assert!(plan.input >= memory / 2, "{memory} {cores}: {plan:?}");
             }
         }

@@ -18,7 +18,7 @@ use cq_plugin::{Encoder, Failure, FailureKind, Message, SyncRequest};
 use futures::{Stream, StreamExt, stream};
 
 use crate::budget::Budget;
-use crate::error::{ObjectFailure, Scope};
+use crate::error::ObjectFailure;
 use crate::identity;
 use crate::s3::Bucket;
 use crate::spec::Settings;
@@ -36,6 +36,7 @@ pub struct Engine {
     bucket: Bucket,
     settings: Settings,
     plan: Plan,
+    footers: Budget,
     input: Budget,
     cpu: Cpu,
     tails: Tails,
@@ -66,6 +67,7 @@ impl Engine {
     pub fn new(bucket: Bucket, settings: Settings) -> Self {
         let plan = Plan::new(settings.max_memory, cpu::cores());
         Self {
+            footers: Budget::new(plan.footers),
             input: Budget::new(plan.input),
             cpu: Cpu::new(plan.slots),
             tails: Tails::new(plan.tails),
@@ -98,14 +100,14 @@ impl Engine {
         readers: NonZeroUsize,
     ) -> impl Stream<Item = Result<Message, Failure>> + Send + 'static {
         async_stream::try_stream! {
-            let found = self.discover(&request.selection).await?;
-            let mut report = Report::new(self.bucket.name(), self.settings.max_errors, &found);
+            let found = self.discover(&request.selection, self.settings.max_errors).await?;
+            let mut report = Report::new(self.settings.max_errors, &found);
             for found in &found.tables {
                 yield Message::Migrate(found.table.clone());
             }
             for failure in found.failures {
                 report.failed(&failure)?;
-                yield failed(&failure, self.bucket.name());
+                yield failed(failure);
             }
             let tasks = tasks(found.tables, |key| request.shard.is_none_or(|shard| identity::in_shard(self.bucket.name(), key, shard.num, shard.total)))?;
             report.planned(tasks.len());
@@ -118,10 +120,10 @@ impl Engine {
                         yield Message::Insert(insert);
                     }
                     Event::Finished { table } => report.finished(&table),
-                    Event::Failed(failure) if failure.error.scope() == Scope::Sync => Err(report::fatal(failure))?,
+                    Event::Fatal(error) => Err(report::fatal(error))?,
                     Event::Failed(failure) => {
                         report.failed(&failure)?;
-                yield failed(&failure, self.bucket.name());
+                yield failed(failure);
                     }
                 }
             }
@@ -130,10 +132,10 @@ impl Engine {
     }
 }
 
-fn failed(failure: &ObjectFailure, bucket: &str) -> Message {
+fn failed(failure: ObjectFailure) -> Message {
     Message::Failed {
         table: failure.table.to_string(),
-        error: failure.line(bucket),
+        error: failure.line,
     }
 }
 

@@ -1,26 +1,29 @@
 //! Reading one object: footer, row groups, rows, messages. The driver of the format's state machine.
 //!
-//! A reader holds at most one share of the input budget, and a slot of CPU work only until the client has taken its
-//! result, so that readers never wait for each other in a circle.
+//! A reader holds a share for its footer until its end, at most one share of the input budget, and a slot of CPU work only
+//! until the client has taken its result. It takes them in this order, so that readers never wait in a circle.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
-use cq_plugin::{Encoder, Insert, MAX_INSERT_BYTES};
+use cq_plugin::{Encoder, Insert, MAX_INSERT_BYTES, WireError};
 use futures::{Stream, StreamExt};
 
 use super::Engine;
 use super::discover::GENERATIONS;
-use crate::batch::{Cut, Shaper, cut};
-use crate::error::{ObjectError, ObjectFailure};
+use crate::batch::{BatchError, Cut, Shaper, cut};
+use crate::budget::Share;
+use crate::error::{ObjectError, ObjectFailure, Scope};
 use crate::format::parquet::{Footer, FooterStep, Limits, Rows, Step, tail};
 use crate::identity::RowIds;
 use crate::s3::{ErrorKind, Object};
 use crate::schema;
 
-/// A parsed footer takes about as much again as its bytes.
-const FOOTER_COPIES: u64 = 2;
+/// What a footer takes of memory, as a multiple of its bytes: those, and the structures parsed from them.
+const FOOTER_COPIES: u64 = 6;
 /// What an insert takes beside its columns: the schema and the padding of buffers. The encoder has the last word.
 const MESSAGE_OVERHEAD: u64 = 8 << 20;
 
@@ -31,17 +34,23 @@ pub(super) struct Task {
     pub(super) object: Object,
 }
 
-/// What comes of reading an object: any number of inserts, then one of the other two.
+/// What comes of reading an object: any number of inserts, then one of the others.
 pub(super) enum Event {
     Insert(Insert),
-    Finished { table: Arc<str> },
+    Finished {
+        table: Arc<str>,
+    },
     Failed(ObjectFailure),
+    /// An error that every other object would meet too.
+    Fatal(ObjectError),
 }
 
 /// An object's footer, and the end of the file that came with it.
 pub(super) struct Opened {
     pub(super) footer: Footer,
     pub(super) tail: Bytes,
+    /// Held as long as the footer is.
+    pub(super) share: Option<Share>,
 }
 
 /// Reads an object. One that is replaced before any row of it was sent is read in its new generation; later than that
@@ -77,7 +86,12 @@ pub(super) fn object(engine: Arc<Engine>, task: Task) -> impl Stream<Item = Even
             } else {
                 error
             };
-            yield Event::Failed(ObjectFailure { table: Arc::clone(&task.table), key: Arc::clone(&task.object.key), half_read: sent, error });
+            if engine.ends_the_sync(&error).await {
+                yield Event::Fatal(error);
+            } else {
+                let failure = ObjectFailure::new(engine.bucket(), &task.table, &task.object.key, &error);
+                yield Event::Failed(if sent { failure.half_read() } else { failure });
+            }
             return;
         }
     };
@@ -91,9 +105,9 @@ fn rows<'a>(
     object: Object,
 ) -> impl Stream<Item = Result<Insert, ObjectError>> + Send + 'a {
     async_stream::try_stream! {
-        let Opened { footer, tail } = engine.open(&object).await?;
-        schema::admits(task.encoder.schema(), &footer.fields()?)?;
-        let mut work = engine.work(task, footer);
+        let Opened { footer, tail, share: _open } = engine.open(&object).await?;
+        let prepare = engine.work(task, footer);
+        let mut work = engine.cpu.run(prepare).await?;
         let mut share = None;
         loop {
             let slot = engine.cpu.slot().await;
@@ -118,11 +132,16 @@ fn rows<'a>(
 }
 
 impl Engine {
+    /// Whether an object's error is one of the whole store, which then fails a listing as well.
+    pub(super) async fn ends_the_sync(&self, error: &ObjectError) -> bool {
+        error.scope() == Scope::Store && self.bucket.probe(&self.settings.prefix).await.is_err()
+    }
+
     /// Reads and parses an object's footer.
     pub(super) async fn open(&self, object: &Object) -> Result<Opened, ObjectError> {
         let mut range = tail(object.size);
         let mut share = self
-            .input
+            .footers
             .take((range.end - range.start) * FOOTER_COPIES)
             .await;
         let mut bytes = match self.tails.take(object) {
@@ -142,12 +161,13 @@ impl Engine {
                     return Ok(Opened {
                         footer: *footer,
                         tail: bytes,
+                        share,
                     });
                 }
                 FooterStep::Need(whole) => {
                     drop(share.take());
                     share = self
-                        .input
+                        .footers
                         .take((whole.end - whole.start) * FOOTER_COPIES)
                         .await;
                     let front = self.bucket.read(object, whole.start..range.start).await?;
@@ -161,28 +181,38 @@ impl Engine {
         }
     }
 
-    fn work(&self, task: &Task, footer: Footer) -> Work {
+    /// What makes the CPU half of a reader; itself CPU work.
+    fn work(
+        &self,
+        task: &Task,
+        footer: Footer,
+    ) -> impl FnOnce() -> Result<Work, ObjectError> + Send + 'static {
+        let encoder = Arc::clone(&task.encoder);
+        let ids = RowIds::new(self.bucket.name(), &task.object.key);
         let batch_rows = usize::try_from(self.settings.rows_per_record.get()).unwrap_or(usize::MAX);
-        Work {
-            rows: Rows::new(
-                footer,
-                Limits {
-                    batch_rows,
-                    batch_bytes: self.plan.batch,
-                    memory: self.plan.input,
+        let plan = self.plan;
+        move || {
+            let fields = footer.fields()?;
+            schema::admits(encoder.schema(), &fields)?;
+            Ok(Work {
+                shaper: Shaper::new(Arc::clone(encoder.schema()), &fields, ids),
+                rows: Rows::new(
+                    footer,
+                    Limits {
+                        batch_rows,
+                        batch_bytes: plan.batch,
+                        memory: plan.input,
+                    },
+                ),
+                encoder,
+                cut: Cut {
+                    rows: batch_rows,
+                    target: plan.batch,
+                    limit: MAX_INSERT_BYTES as u64 - MESSAGE_OVERHEAD,
                 },
-            ),
-            shaper: Shaper::new(
-                Arc::clone(task.encoder.schema()),
-                RowIds::new(self.bucket.name(), &task.object.key),
-            ),
-            encoder: Arc::clone(&task.encoder),
-            cut: Cut {
-                rows: batch_rows,
-                target: self.plan.batch,
-                limit: MAX_INSERT_BYTES as u64 - MESSAGE_OVERHEAD,
-            },
-            fed: None,
+                fed: None,
+                parts: VecDeque::new(),
+            })
         }
     }
 
@@ -213,6 +243,8 @@ struct Work {
     encoder: Arc<Encoder>,
     cut: Cut,
     fed: Option<(Vec<Range<u64>>, Vec<Bytes>)>,
+    /// Parts of the batch at hand that are not encoded yet, with the numbers of their first rows.
+    parts: VecDeque<(RecordBatch, u64)>,
 }
 
 /// What a piece of CPU work ended with.
@@ -231,19 +263,25 @@ impl Work {
         if let Some((ranges, buffers)) = self.fed.take() {
             self.rows.feed(&ranges, &buffers)?;
         }
-        let mut inserts = Vec::new();
-        let mut bytes = 0;
-        while bytes < self.cut.target {
+        let mut inserts: Vec<Insert> = Vec::new();
+        let enough = |inserts: &[Insert]| {
+            let bytes: usize = inserts.iter().map(Insert::len).sum();
+            bytes as u64 >= self.cut.target
+        };
+        while !enough(&inserts) {
+            if let Some((part, first_row)) = self.parts.pop_front() {
+                self.encode(&part, first_row, &mut inserts)?;
+                continue;
+            }
             match self.rows.step()? {
                 Step::Batch {
                     batch,
                     mut first_row,
                 } => {
                     for part in cut(&batch, first_row, self.cut)? {
-                        let insert = self.encoder.encode(&self.shaper.shape(&part, first_row)?)?;
-                        first_row += part.num_rows() as u64;
-                        bytes += insert.len() as u64;
-                        inserts.push(insert);
+                        let rows = part.num_rows() as u64;
+                        self.parts.push_back((part, first_row));
+                        first_row += rows;
                     }
                 }
                 Step::Need { ranges, memory } => {
@@ -253,5 +291,30 @@ impl Work {
             }
         }
         Ok((self, inserts, Next::More))
+    }
+
+    /// One message, or several where the table's columns make more of the rows than was measured.
+    fn encode(
+        &self,
+        part: &RecordBatch,
+        first_row: u64,
+        inserts: &mut Vec<Insert>,
+    ) -> Result<(), ObjectError> {
+        match self.encoder.encode(&self.shaper.shape(part, first_row)?) {
+            Ok(insert) => inserts.push(insert),
+            Err(WireError::TooLarge { .. }) if part.num_rows() > 1 => {
+                let middle = part.num_rows() / 2;
+                self.encode(&part.slice(0, middle), first_row, inserts)?;
+                let rest = part.slice(middle, part.num_rows() - middle);
+                self.encode(&rest, first_row + middle as u64, inserts)?;
+            }
+            Err(WireError::TooLarge { bytes, limit }) => Err(BatchError::RowTooLarge {
+                row: first_row,
+                bytes: bytes as u64,
+                limit: limit as u64,
+            })?,
+            Err(error) => Err(error)?,
+        }
+        Ok(())
     }
 }

@@ -18,8 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts and failures of one sync.
 #[derive(Debug)]
-pub(super) struct Report<'a> {
-    bucket: &'a str,
+pub(super) struct Report {
     max_errors: Option<u32>,
     tables: BTreeMap<Arc<str>, Count>,
     objects: usize,
@@ -56,15 +55,14 @@ enum ObjectsFailed {
     },
 }
 
-impl<'a> Report<'a> {
-    pub(super) fn new(bucket: &'a str, max_errors: Option<u32>, found: &Discovery) -> Self {
+impl Report {
+    pub(super) fn new(max_errors: Option<u32>, found: &Discovery) -> Self {
         let tables = found
             .tables
             .iter()
             .map(|found| (found.table.name.as_str().into(), Count::default()));
         let now = Instant::now();
         Self {
-            bucket,
             max_errors,
             tables: tables.collect(),
             objects: found.failures.len(),
@@ -108,7 +106,7 @@ impl<'a> Report<'a> {
 
     /// Records a failed object; an error once there are more than the settings tolerate.
     pub(super) fn failed(&mut self, failure: &ObjectFailure) -> Result<(), Failure> {
-        let line = failure.line(self.bucket);
+        let line = &failure.line;
         self.failed += 1;
         self.half_read |= failure.half_read;
         let skip = self.max_errors.is_some() && !failure.half_read;
@@ -118,7 +116,7 @@ impl<'a> Report<'a> {
             tracing::error!(table = &*failure.table, "object failed: {line}");
         }
         if self.named.iter().map(String::len).sum::<usize>() < NAMED_BYTES {
-            self.named.push(line);
+            self.named.push(line.clone());
         }
         match self.max_errors {
             Some(most) if self.failed > most => Err(self.verdict()),
@@ -182,8 +180,8 @@ impl<'a> Report<'a> {
 }
 
 /// An object's error that ends the sync because every other object would meet it too.
-pub(super) fn fatal(failure: ObjectFailure) -> Failure {
-    match failure.error {
+pub(super) fn fatal(error: ObjectError) -> Failure {
+    match error {
         ObjectError::Store(error) => store_failure(error),
         other => Failure::new(FailureKind::Internal, other),
     }

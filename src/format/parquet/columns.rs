@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as Physical;
 use parquet::file::metadata::ParquetMetaData;
@@ -43,28 +43,7 @@ pub(super) fn open(
     // The Arrow schema that some writers embed is a hint: a broken one costs its types, not the file.
     let natural = load(ArrowReaderOptions::new())
         .or_else(|_| load(ArrowReaderOptions::new().with_skip_arrow_metadata(true)))?;
-    let mut names = HashSet::new();
-    if let Some(twice) = natural
-        .schema()
-        .fields()
-        .iter()
-        .find(|field| !names.insert(field.name()))
-    {
-        return Err(FormatError::unsupported(format!(
-            "it has two columns named {:?}",
-            twice.name()
-        )));
-    }
-    if let Some(unnamed) = natural
-        .schema()
-        .fields()
-        .iter()
-        .position(|field| field.name().is_empty())
-    {
-        return Err(FormatError::unsupported(format!(
-            "its column {unnamed} has no name"
-        )));
-    }
+    check_names(natural.schema().fields())?;
     let leaves = metadata.file_metadata().schema_descr();
     let mut int96 = leaves
         .columns()
@@ -89,6 +68,43 @@ pub(super) fn open(
     let schema = Schema::new_with_metadata(decoded, natural.schema().metadata().clone());
     let reader = load(ArrowReaderOptions::new().with_schema(Arc::new(schema)))?;
     Ok((reader, columns))
+}
+
+/// Columns and struct members go by name from here on: each must have one of its own.
+fn check_names(fields: &Fields) -> Result<(), FormatError> {
+    let mut names = HashSet::new();
+    for (i, field) in fields.iter().enumerate() {
+        if field.name().is_empty() {
+            return Err(FormatError::unsupported(format!(
+                "its column {i} has no name"
+            )));
+        }
+        if !names.insert(field.name()) {
+            return Err(FormatError::unsupported(format!(
+                "it has two columns named {:?}",
+                field.name()
+            )));
+        }
+        check_members(field)?;
+    }
+    Ok(())
+}
+
+fn check_members(field: &Field) -> Result<(), FormatError> {
+    match field.data_type() {
+        DataType::Struct(members) => check_names(members),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => check_members(item),
+        DataType::Map(entries, _) => match entries.data_type() {
+            // Key and value go by position.
+            DataType::Struct(pair) => pair.iter().try_for_each(|field| check_members(field)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// The type to decode a column to. `int96` says of each leaf, in the file's order, whether it is an INT96 timestamp,

@@ -178,9 +178,14 @@ impl Rows {
         Ok(Step::Done)
     }
 
-    /// Rows a batch: fewer than asked for when fixed-width columns alone would make it large.
+    /// Rows a batch: fewer than asked for when rows are wide or hold large values.
     fn batch_rows(&self, group: &RowGroupMetaData) -> usize {
-        let row: u64 = projected(group, &self.mask).map(width).sum();
+        let fixed: u64 = projected(group, &self.mask).map(width).sum();
+        // Views keep the pages of their text in memory: a batch of large values holds as many bytes of them.
+        let unpacked: u64 = projected(group, &self.mask)
+            .map(|chunk| positive(chunk.uncompressed_size()))
+            .sum();
+        let row = fixed.max(unpacked / positive(group.num_rows()).max(1));
         let fitting = usize::try_from(self.limits.batch_bytes / row.max(1)).unwrap_or(usize::MAX);
         self.limits.batch_rows.min(fitting).max(1)
     }
