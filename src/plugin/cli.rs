@@ -104,7 +104,7 @@ pub enum LogFormat {
 
 /// Gives each flag of `command` (not of its subcommands) an environment variable: `--log-level` becomes
 /// `<prefix>_LOG_LEVEL`. The flag wins over the variable, the variable over the default. A switch takes `true`, `false`,
-/// `1`, `0`, `yes`, `no`, `on` and `off` from its variable.
+/// `1`, `0`, `yes`, `no`, `on` and `off` from its variable. An empty variable counts as none.
 #[must_use]
 pub fn env_flags(command: Command, prefix: &str) -> Command {
     command.mut_args(|arg| {
@@ -112,6 +112,10 @@ pub fn env_flags(command: Command, prefix: &str) -> Command {
             return arg;
         };
         let name = format!("{prefix}_{}", long.replace('-', "_").to_uppercase());
+        // Set to nothing, as an unfilled template leaves it, is not set.
+        if std::env::var_os(&name).is_some_and(|value| value.is_empty()) {
+            return arg;
+        }
         let arg = arg.env(name);
         if matches!(arg.get_action(), ArgAction::SetTrue) {
             return arg.value_parser(BoolishValueParser::new());

@@ -193,8 +193,24 @@ fn flags_come_from_the_environment_too() {
         .env("CQ_SOURCE_S3_ADDRESS", "127.0.0.1:1")
         .args(["serve", "--address", "127.0.0.1:0"]);
     command.env("CQ_SOURCE_S3_REVISION", "0123abc");
+    // Set to nothing is not set, and what another program's RUST_LOG says must not keep this one from starting.
+    command
+        .env("CQ_SOURCE_S3_NO_SENTRY", "")
+        .env("CQ_SOURCE_S3_LOG_LEVEL", "")
+        .env("RUST_LOG", "x=verbose");
     let server = Server::start(command);
-    let first: Value = serde_json::from_str(&server.lines.recv_timeout(PATIENCE).unwrap()).unwrap();
+    let mut line = || -> Value {
+        serde_json::from_str(&server.lines.recv_timeout(PATIENCE).unwrap()).unwrap()
+    };
+    let warning = line();
+    assert!(
+        warning["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("RUST_LOG is ignored"),
+        "{warning}"
+    );
+    let first = line();
     assert_ne!(first["address"], "127.0.0.1:1");
     assert_eq!(first["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(first["revision"], "0123abc");

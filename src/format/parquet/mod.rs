@@ -14,7 +14,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::Fields;
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::FormatError;
@@ -33,8 +32,7 @@ const FOOTER_SHARE: u64 = 16;
 /// What opens a Parquet file.
 #[derive(Debug, Clone)]
 pub struct Footer {
-    reader: ArrowReaderMetadata,
-    columns: Arc<[columns::FileColumn]>,
+    file: columns::Opened,
 }
 
 /// Progress of reading a footer.
@@ -100,16 +98,14 @@ impl Footer {
         for (index, group) in metadata.row_groups().iter().enumerate() {
             guard::check_row_group(index, group, size)?;
         }
-        let (reader, columns) = columns::open(&Arc::new(metadata))?;
-        Ok(Self {
-            reader,
-            columns: columns.into(),
-        })
+        let file = columns::open(&Arc::new(metadata))?;
+        Ok(Self { file })
     }
 
     /// The file's columns as fields of a table; a column that cannot be one is an error.
     pub fn fields(&self) -> Result<Fields, Unmappable> {
-        self.columns
+        self.file
+            .columns
             .iter()
             .map(|column| column.table_field.clone())
             .collect()
@@ -117,7 +113,8 @@ impl Footer {
 
     /// Names of the file's columns that are left out because CloudQuery owns them.
     pub fn reserved(&self) -> impl Iterator<Item = &str> {
-        self.reader
+        self.file
+            .reader
             .schema()
             .fields()
             .iter()
@@ -128,7 +125,7 @@ impl Footer {
     /// Rows of the whole file.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        u64::try_from(self.reader.metadata().file_metadata().num_rows()).unwrap_or(0)
+        u64::try_from(self.file.reader.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 }
 

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::{CastOptions, cast_with_options};
 use bytes::Bytes;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
@@ -65,6 +67,8 @@ pub struct Rows {
 struct Group {
     index: usize,
     decoder: ParquetPushDecoder,
+    /// The same rows of the columns with INT96 timestamps, in microseconds.
+    wide: Option<ParquetPushDecoder>,
     rows_left: u64,
 }
 
@@ -78,8 +82,8 @@ impl Rows {
     /// Rows of the file that `footer` opens.
     #[must_use]
     pub fn new(footer: Footer, limits: Limits) -> Self {
-        let roots = footer.columns.iter().map(|column| column.root);
-        let mask = ProjectionMask::roots(footer.reader.parquet_schema(), roots);
+        let roots = footer.file.columns.iter().map(|column| column.root);
+        let mask = ProjectionMask::roots(footer.file.reader.parquet_schema(), roots);
         Self {
             footer,
             mask,
@@ -98,6 +102,9 @@ impl Rows {
             };
             match library(&group.name(), || group.decoder.try_decode())? {
                 DecodeResult::Data(batch) => {
+                    if let Some(wide) = &mut group.wide {
+                        check_range(&batch, wide)?;
+                    }
                     let rows = batch.num_rows() as u64;
                     group.rows_left = group
                         .rows_left
@@ -132,7 +139,7 @@ impl Rows {
         if ranges.len() != buffers.len() || !ranges.iter().zip(buffers).all(fits) {
             return Err(FormatError::malformed("fewer bytes than asked for"));
         }
-        let meta = self.footer.reader.metadata().row_group(group.index);
+        let meta = self.footer.file.reader.metadata().row_group(group.index);
         let mut resident = 0;
         for (chunk, buffer) in projected(meta, &self.mask).zip(buffers) {
             resident += buffer.len() as u64 + guard::check_pages(chunk, buffer)?;
@@ -140,14 +147,21 @@ impl Rows {
         if resident > self.limits.memory {
             return Err(too_large(group.index, resident, self.limits.memory));
         }
-        library(&group.name(), || {
-            group.decoder.push_ranges(ranges.to_vec(), buffers.to_vec())
-        })
+        let name = group.name();
+        for decoder in [Some(&mut group.decoder), group.wide.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            library(&name, || {
+                decoder.push_ranges(ranges.to_vec(), buffers.to_vec())
+            })?;
+        }
+        Ok(())
     }
 
     /// Opens the next row group that has rows, or ends.
     fn start_group(&mut self) -> Result<Step, FormatError> {
-        let metadata = Arc::clone(self.footer.reader.metadata());
+        let metadata = Arc::clone(self.footer.file.reader.metadata());
         while let Some(meta) = metadata.row_groups().get(self.next_group) {
             let index = self.next_group;
             self.next_group += 1;
@@ -156,13 +170,26 @@ impl Rows {
                 continue;
             }
             let memory = self.memory(index, meta)?;
-            let builder = ParquetPushDecoderBuilder::new_with_metadata(self.footer.reader.clone())
-                .with_row_groups(vec![index])
-                .with_projection(self.mask.clone())
-                .with_batch_size(self.batch_rows(meta));
+            let batch_rows = self.batch_rows(meta);
+            let decoder = |reader: &ArrowReaderMetadata, mask| {
+                let builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
+                    .with_row_groups(vec![index])
+                    .with_projection(mask)
+                    .with_batch_size(batch_rows);
+                library("the schema", || builder.build())
+            };
+            let file = &self.footer.file;
+            let wide = file.wide.as_ref().map(|wide| {
+                let roots = wide.roots.iter().copied();
+                decoder(
+                    &wide.reader,
+                    ProjectionMask::roots(wide.reader.parquet_schema(), roots),
+                )
+            });
             let mut group = Group {
                 index,
-                decoder: library("the schema", || builder.build())?,
+                decoder: decoder(&file.reader, self.mask.clone())?,
+                wide: wide.transpose()?,
                 rows_left,
             };
             return match library(&group.name(), || group.decoder.try_decode())? {
@@ -210,6 +237,31 @@ impl Rows {
         }
         Ok(least.saturating_add(unpacked).min(self.limits.memory))
     }
+}
+
+/// Refuses a batch with a timestamp that nanoseconds cannot hold, which is seen in the next batch of `wide`.
+fn check_range(batch: &RecordBatch, wide: &mut ParquetPushDecoder) -> Result<(), FormatError> {
+    let DecodeResult::Data(wide) = library("an INT96 column", || wide.try_decode())? else {
+        return Err(FormatError::malformed(
+            "its INT96 columns have other rows than the rest",
+        ));
+    };
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    for (column, field) in wide.columns().iter().zip(wide.schema().fields()) {
+        let Some(narrow) = batch.column_by_name(field.name()) else {
+            continue;
+        };
+        cast_with_options(column, narrow.data_type(), &strict).map_err(|_| {
+            FormatError::unsupported(format!(
+                "column {:?} has an INT96 timestamp outside the years 1677 to 2262, which nanoseconds cannot hold",
+                field.name()
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 fn too_large(group: usize, needed: u64, allowed: u64) -> FormatError {

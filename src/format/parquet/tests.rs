@@ -1,7 +1,7 @@
 use arrow::array::{
     ArrayRef, AsArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
 };
-use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampNanosecondType};
 use bytes::Bytes;
 use cq_plugin::extension::Extension;
 use parquet::arrow::ArrowWriter;
@@ -198,6 +198,59 @@ fn parquets_own_types_are_recognised() {
     );
     assert_eq!(Extension::of(&fields[1]), Some(Extension::Uuid));
     assert_eq!(Extension::of(&fields[2]), Some(Extension::Json));
+}
+
+/// INT96 values beyond what nanoseconds hold are an error: the library would let them wrap to another century.
+#[test]
+fn int96_timestamps_out_of_range_are_refused() {
+    use parquet::data_type::{Int96, Int96Type};
+    let file = |days: &[u32]| -> Bytes {
+        let column = Type::primitive_type_builder("t", Physical::INT96)
+            .with_repetition(Repetition::REQUIRED)
+            .build()
+            .unwrap();
+        let schema = Type::group_type_builder("root")
+            .with_fields(vec![Arc::new(column)])
+            .build()
+            .unwrap();
+        let mut file = Vec::new();
+        let mut writer =
+            SerializedFileWriter::new(&mut file, Arc::new(schema), Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values: Vec<_> = days
+            .iter()
+            .map(|day| {
+                let mut value = Int96::new();
+                value.set_data(1, 0, *day);
+                value
+            })
+            .collect();
+        column
+            .typed::<Int96Type>()
+            .write_batch(&values, None, None)
+            .unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        file.into()
+    };
+    // Julian days: 2440588 is 1970-01-01, 5373484 is 9999-12-31.
+    let (batches, _) = read(&file(&[2_440_588, 2_440_589]), 1).unwrap();
+    let times: Vec<_> = batches
+        .iter()
+        .flat_map(|b| {
+            b.column(0)
+                .as_primitive::<TimestampNanosecondType>()
+                .values()
+                .to_vec()
+        })
+        .collect();
+    assert_eq!(times, [1, 86_400_000_000_001]);
+    let text = read(&file(&[2_440_588, 5_373_484]), 1)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("\"t\"") && text.contains("INT96"), "{text}");
 }
 
 #[test]

@@ -27,18 +27,22 @@ const CHATTER: [&str; 8] = [
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The variable `RUST_LOG` is not a list of directives.
-    #[error("cannot read RUST_LOG")]
+    /// The level is not one, which no caller can bring about.
+    #[error("cannot set the log level")]
     Filter(#[from] ParseError),
     /// Somebody else owns the process's log already.
     #[error("logging is already set up")]
     Taken(#[from] TryInitError),
 }
 
-/// Sets up logging for the process, once. `level` is refined by `RUST_LOG`; `module` stands in every JSON
-/// line; by custom it is `<name>-<kind>`.
+/// Sets up logging for the process, once. `level` is refined by `RUST_LOG`, and a `RUST_LOG` that was meant for another
+/// program is ignored with a warning; `module` stands in every JSON line; by custom it is `<name>-<kind>`.
 pub fn init(level: LogLevel, format: LogFormat, module: &str) -> Result<(), LogError> {
-    let filter = filter(level, &std::env::var("RUST_LOG").unwrap_or_default())?;
+    let refine = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, unreadable) = match filter(level, &refine) {
+        Ok(filter) => (filter, None),
+        Err(error) => (filter(level, "")?, Some(error)),
+    };
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Json => registry.with(Json::new(module, || Stdout)).try_init()?,
@@ -50,6 +54,9 @@ pub fn init(level: LogLevel, format: LogFormat, module: &str) -> Result<(), LogE
                     .log_internal_errors(false),
             )
             .try_init()?,
+    }
+    if let Some(error) = unreadable {
+        tracing::warn!(error = %error, "RUST_LOG is ignored: it cannot be read");
     }
     Ok(())
 }
@@ -67,7 +74,11 @@ fn filter(level: LogLevel, refine: &str) -> Result<EnvFilter, ParseError> {
         // A later directive replaces an earlier one for the same target.
         let _ = write!(directives, ",{target}={}", level.min(LevelFilter::WARN));
     }
-    EnvFilter::try_new(format!("{directives},{refine}").trim_end_matches(','))
+    // The parser minds white space around a directive, such as the line break at the end of a mounted file.
+    for directive in refine.split(',').map(str::trim).filter(|d| !d.is_empty()) {
+        let _ = write!(directives, ",{directive}");
+    }
+    EnvFilter::try_new(directives)
 }
 
 /// Standard output for whole lines. A reader that went away is no reason to fail: `print!` would panic.

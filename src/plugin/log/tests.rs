@@ -149,5 +149,9 @@ fn levels_and_refinement() {
         ["ours", "theirs", "theirs, important"]
     );
     assert_eq!(messages(LogLevel::Error, "debug"), ["ours", "details"]);
+    assert_eq!(
+        messages(LogLevel::Error, " h2=info , debug\n"),
+        ["ours", "theirs", "details"]
+    );
     assert!(filter(LogLevel::Info, "no such = thing = at all").is_err());
 }

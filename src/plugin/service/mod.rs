@@ -81,7 +81,8 @@ impl<S: Source> Plugin<S> {
         let _slot = self.take_slot(WHAT)?;
         // Nothing may run with the old spec once a new one was sent, also when the new one is refused.
         self.replace_session(None);
-        let span = tracing::info_span!("plugin", invocation_id = %request.invocation_id);
+        // Of the highest level, so that warnings and errors carry the id whatever `--log-level` is.
+        let span = tracing::error_span!("plugin", invocation_id = %request.invocation_id);
         let options = OpenOptions {
             no_connection: request.no_connection,
             invocation_id: request.invocation_id,
