@@ -100,6 +100,16 @@ async fn availability_15_and_23_bad_objects_fail_alone_and_by_name() {
         (6, vec!["t"]),
         "one error message an object, under its table"
     );
+    let cold = Some("t/glacier.parquet".to_owned());
+    let asked = rig
+        .s3
+        .log()
+        .into_iter()
+        .any(|request| request.op == Op::Get && request.key == cold);
+    assert!(
+        !asked,
+        "the listing says that it is archived: no request is spent on it"
+    );
     let silent = rig.sync_with(SyncOptions::default()).await;
     assert!(
         silent.errors.is_empty() && silent.end.is_err(),
@@ -312,6 +322,26 @@ async fn availability_20_a_store_error_is_not_a_malformed_file() {
         "{}",
         outcome.failure()
     );
+}
+
+/// An error that looks like the whole store's but is one object's: the store is asked, and the sync goes on.
+#[tokio::test]
+async fn an_error_that_only_looks_like_the_stores_fails_one_object() {
+    let mut rig = Rig::new().await;
+    rig.s3.put("t/a.parquet", numbers(0..3));
+    rig.s3.put("t/b.parquet", numbers(3..6));
+    let refused = Fault::Error {
+        code: "ExpiredToken",
+        status: 403,
+    };
+    rig.s3.fail(Op::Get, "t/a.parquet", 1.., refused);
+    let outcome = rig.sync().await;
+    assert!(
+        outcome.failure().contains("1 of 2 objects failed"),
+        "{}",
+        outcome.failure()
+    );
+    assert_eq!(outcome.ints("t", "n"), [3, 4, 5]);
 }
 
 /// An error that every object would meet ends the sync at once, as what it is.

@@ -315,6 +315,19 @@ fn two_columns_of_one_name_are_refused() {
     assert!(text.contains("two columns named \"a\""), "{text}");
 }
 
+#[test]
+fn two_members_of_one_name_are_refused() {
+    let member = || arrow::datatypes::Field::new("m", DataType::Int32, false);
+    let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+    let members = arrow::datatypes::Fields::from(vec![member(), member()]);
+    let twice = arrow::array::StructArray::new(members, vec![Arc::clone(&column), column], None);
+    let batch = RecordBatch::try_from_iter([("s", Arc::new(twice) as ArrayRef)]).unwrap();
+    let text = open(&write(&[batch], WriterProperties::default()))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("two columns named \"m\""), "{text}");
+}
+
 /// "A hostile file (absurd metadata sizes, deep nesting, decompression bombs): an error under the memory budget".
 mod hostile {
     use super::*;
