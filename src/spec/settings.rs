@@ -98,7 +98,8 @@ impl Settings {
 
 impl Spec {
     fn resolve(self) -> Result<Settings, SpecError> {
-        let s3 = self.s3_config()?;
+        let concurrency = concurrency(self.concurrency)?;
+        let s3 = self.s3_config(concurrency)?;
         let prefix = self.path_prefix.unwrap_or_default();
         let rules = Rules {
             hidden_after: self
@@ -119,13 +120,13 @@ impl Spec {
             prefix,
             rules,
             rows_per_record,
-            concurrency: concurrency(self.concurrency)?,
+            concurrency,
             max_errors: max_errors(self.on_error, self.max_errors)?,
             max_memory: max_memory(self.max_memory)?,
         })
     }
 
-    fn s3_config(&self) -> Result<s3::Config, SpecError> {
+    fn s3_config(&self, max_requests: NonZeroUsize) -> Result<s3::Config, SpecError> {
         if self.bucket.is_empty() {
             return Err(invalid(
                 "bucket",
@@ -197,7 +198,7 @@ impl Spec {
                 profile: profile.filter(|name| !name.is_empty()),
                 role,
             },
-            max_requests: concurrency(self.concurrency)?,
+            max_requests,
         })
     }
 }

@@ -212,7 +212,13 @@ impl Engine {
         for (reason, count) in &catalog.skipped {
             tracing::info!(reason = reason.text(), count, "keys skipped");
         }
-        tracing::info!(listed, tables = catalog.tables.len(), "listing done");
+        tracing::info!(
+            bucket = self.bucket.name(),
+            region = self.bucket.region(),
+            listed,
+            tables = catalog.tables.len(),
+            "listing done"
+        );
         Ok((catalog, failures))
     }
 

@@ -121,12 +121,6 @@ impl Footer {
             .map(|field| field.name().as_str())
             .filter(|name| columns::is_reserved(name))
     }
-
-    /// Rows of the whole file.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        u64::try_from(self.file.reader.metadata().file_metadata().num_rows()).unwrap_or(0)
-    }
 }
 
 fn not_parquet(size: u64) -> FormatError {
