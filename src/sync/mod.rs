@@ -123,7 +123,7 @@ impl Engine {
                     Event::Fatal(error) => Err(report::fatal(error))?,
                     Event::Failed(failure) => {
                         report.failed(&failure)?;
-                yield failed(failure);
+                        yield failed(failure);
                     }
                 }
             }

@@ -207,23 +207,18 @@ impl Rows {
 
     /// Rows a batch: fewer than asked for when rows are wide or hold large values.
     fn batch_rows(&self, group: &RowGroupMetaData) -> usize {
-        let fixed: u64 = projected(group, &self.mask).map(width).sum();
         // Views keep the pages of their text in memory: a batch of large values holds as many bytes of them.
-        let unpacked: u64 = projected(group, &self.mask)
-            .map(|chunk| positive(chunk.uncompressed_size()))
-            .sum();
-        let row = fixed.max(unpacked / positive(group.num_rows()).max(1));
+        let unpacked = self.sum(group, |chunk| positive(chunk.uncompressed_size()));
+        let row = self
+            .sum(group, width)
+            .max(unpacked / positive(group.num_rows()).max(1));
         let fitting = usize::try_from(self.limits.batch_bytes / row.max(1)).unwrap_or(usize::MAX);
         self.limits.batch_rows.min(fitting).max(1)
     }
 
     /// Memory that a row group takes, or the reason why it does not fit the budget at all.
     fn memory(&self, index: usize, group: &RowGroupMetaData) -> Result<u64, FormatError> {
-        let sum = |of: fn(&ColumnChunkMetaData) -> u64| {
-            projected(group, &self.mask)
-                .map(of)
-                .fold(0, u64::saturating_add)
-        };
+        let sum = |of| self.sum(group, of);
         let packed = sum(|chunk| positive(chunk.compressed_size()));
         let unpacked = sum(|chunk| positive(chunk.uncompressed_size()));
         // Rows of repeated columns are not bounded by a batch: one row may hold all values of the group.
@@ -236,6 +231,12 @@ impl Rows {
             return Err(too_large(index, least, self.limits.memory));
         }
         Ok(least.saturating_add(unpacked).min(self.limits.memory))
+    }
+
+    /// Sum over the columns that are read; what a footer claims may be beyond all bounds.
+    fn sum(&self, group: &RowGroupMetaData, of: fn(&ColumnChunkMetaData) -> u64) -> u64 {
+        let parts = projected(group, &self.mask).map(of);
+        parts.fold(0, u64::saturating_add)
     }
 }
 
